@@ -1,0 +1,4 @@
+//! What Pacemaker Remote peers say to each other.
+//!
+//! Bytes and values only: no sockets, no files, no clock.
+#![forbid(unsafe_code)]

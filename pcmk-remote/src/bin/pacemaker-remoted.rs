@@ -1,0 +1,2 @@
+//! The remote executor daemon.
+fn main() {}

@@ -1,0 +1,1 @@
+//! Rig and interop tests.
