@@ -2,3 +2,8 @@
 //!
 //! Bytes and values only: no sockets, no files, no clock.
 #![forbid(unsafe_code)]
+
+pub mod limits;
+pub mod lrmd;
+pub mod types;
+pub mod xml;

@@ -1,0 +1,1 @@
+//! Names of attributes, elements and operations.
