@@ -1,1 +1,7 @@
-//! The remote executor daemon.
+//! `pacemaker-remoted` for compute nodes: Pacemaker's remote executor.
+//!
+//! Floors, imports only go down: `daemon` → `executor` (pure decisions), `host` → `net`, `agent`
+//! (tables) → `ids`, `sys` and the crate `pcmk-proto`.
+
+pub mod agent;
+pub mod ids;
