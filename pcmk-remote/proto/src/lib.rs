@@ -3,6 +3,7 @@
 //! Bytes and values only: no sockets, no files, no clock.
 #![forbid(unsafe_code)]
 
+pub mod frame;
 pub mod limits;
 pub mod lrmd;
 pub mod types;
