@@ -4,4 +4,5 @@
 //! (tables) → `ids`, `sys` and the crate `pcmk-proto`.
 
 pub mod agent;
+pub mod executor;
 pub mod ids;
