@@ -6,11 +6,11 @@
 
 mod read;
 pub mod text;
-#[allow(dead_code, reason = "the messages use the rest")]
 mod write;
 
 pub use read::XmlError;
 pub use write::WriteXml;
+pub(crate) use write::{Builder, Names, Sink, Writer};
 
 use crate::limits::Limits;
 

@@ -150,6 +150,8 @@ pub struct ExecRequest {
 /// Payload of `lrmd_alert_exec`.
 #[derive(Debug, Clone, PartialEq, Default)]
 pub struct AlertRequest {
+    /// `lrmd_origin` of the peer: informational.
+    pub origin: Option<String>,
     /// Alert id.
     pub id: Option<String>,
     /// Program to run.
