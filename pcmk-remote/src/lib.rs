@@ -5,4 +5,6 @@
 
 pub mod agent;
 pub mod executor;
+pub mod host;
 pub mod ids;
+pub mod sys;

@@ -1,7 +1,16 @@
 //! What a call of an agent is: which program or unit, with which environment, and what its exit code
 //! means. Tables and decisions only; nothing is run here.
 
+pub mod fencing;
+pub mod lsb;
+pub mod ocf;
+mod outcome;
+mod plan;
+pub mod systemd;
+
 use pcmk_proto::types::{AgentSpec, ExecStatus, OcfRc, Params, ResourceId};
+
+pub use plan::{Plan, plan};
 
 /// One run of one action of one resource, as the executor wants it.
 #[derive(Debug, Clone, PartialEq)]

@@ -1,0 +1,146 @@
+//! Doing it here: agents run as processes, units through systemd, alerts.
+//!
+//! The host knows no clients and no deadlines of the cluster: it is told to start and to kill, and
+//! reports each end exactly once.
+
+mod alerts;
+mod control;
+mod output;
+mod process;
+mod programs;
+mod secrets;
+mod settings;
+
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use tokio::sync::mpsc::UnboundedSender;
+
+use crate::agent::{self, AgentCall, AlertCall, Outcome, Plan};
+use crate::ids::OpId;
+use control::Control;
+use process::Runner;
+
+pub use settings::HostSettings;
+
+/// What the host tells the daemon.
+#[derive(Debug, Clone, PartialEq)]
+pub enum HostEvent {
+    /// An operation has a process.
+    Spawned {
+        /// The operation.
+        op: OpId,
+        /// Its process, which leads a process group.
+        pid: u32,
+    },
+    /// An operation ended; the last word about it.
+    Finished {
+        /// The operation.
+        op: OpId,
+        /// How it went.
+        outcome: Outcome,
+    },
+    /// An alert program ended. It has been logged already.
+    AlertFinished {
+        /// The alert's id.
+        id: String,
+        /// How it went.
+        outcome: Outcome,
+    },
+}
+
+/// Runs what the executor wants run. Must be used within a tokio runtime.
+#[derive(Debug, Clone)]
+pub struct Host {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    settings: Arc<HostSettings>,
+    events: UnboundedSender<HostEvent>,
+    runner: Runner,
+    running: Mutex<HashMap<OpId, Arc<Control>>>,
+    alerts_in_flight: AtomicUsize,
+    alert_sequence: AtomicU64,
+}
+
+impl Host {
+    /// A host that reports to `events`.
+    pub fn new(settings: HostSettings, events: UnboundedSender<HostEvent>) -> Self {
+        let runner = Runner::new(settings.output_limit);
+        Self {
+            inner: Arc::new(Inner {
+                settings: Arc::new(settings),
+                events,
+                runner,
+                running: Mutex::default(),
+                alerts_in_flight: AtomicUsize::new(0),
+                alert_sequence: AtomicU64::new(0),
+            }),
+        }
+    }
+
+    /// Starts a call and returns at once. Exactly one [`HostEvent::Finished`] follows.
+    pub fn start(&self, op: OpId, call: AgentCall) {
+        let control = Arc::new(Control::default());
+        self.inner.running().insert(op, Arc::clone(&control));
+        let inner = Arc::clone(&self.inner);
+        tokio::spawn(async move {
+            let outcome = inner.run(op, call, &control).await;
+            inner.running().remove(&op);
+            inner.tell(HostEvent::Finished { op, outcome });
+        });
+    }
+
+    /// Kills what a call runs: its process group, or the one process if the call says so. The end is
+    /// reported when the process has been reaped; a call without a process ends at once, cancelled.
+    pub fn kill(&self, op: OpId) {
+        if let Some(control) = self.inner.running().get(&op) {
+            control.kill();
+        }
+    }
+
+    /// Runs an alert program; its result is only logged.
+    pub fn alert(&self, call: AlertCall) {
+        self.inner.alerts_in_flight.fetch_add(1, Ordering::Relaxed);
+        let inner = Arc::clone(&self.inner);
+        let sequence = inner.alert_sequence.fetch_add(1, Ordering::Relaxed) + 1;
+        tokio::spawn(async move {
+            let outcome = alerts::run(&inner.runner, &inner.settings, &call, sequence).await;
+            inner.alerts_in_flight.fetch_sub(1, Ordering::Relaxed);
+            inner.tell(HostEvent::AlertFinished { id: call.id, outcome });
+        });
+    }
+
+    /// Alert programs that have not ended yet.
+    pub fn alerts_in_flight(&self) -> usize {
+        self.inner.alerts_in_flight.load(Ordering::Relaxed)
+    }
+}
+
+impl Inner {
+    async fn run(&self, op: OpId, call: AgentCall, control: &Arc<Control>) -> Outcome {
+        let spawned = |pid| self.tell(HostEvent::Spawned { op, pid });
+        match agent::plan(&call) {
+            Plan::Answer(outcome) => outcome,
+            Plan::Ocf => programs::ocf(&self.runner, &self.settings, call, control, spawned).await,
+            Plan::Lsb => programs::lsb(&self.runner, &self.settings, call, control, spawned).await,
+            Plan::Systemd | Plan::Service => Outcome::failed(
+                pcmk_proto::types::ExecStatus::Error,
+                pcmk_proto::types::OcfRc::UNKNOWN_ERROR,
+                "No DBus connection",
+            ),
+        }
+    }
+
+    fn tell(&self, event: HostEvent) {
+        // Nobody listens any more only while the daemon ends.
+        let _ = self.events.send(event);
+    }
+
+    fn running(&self) -> MutexGuard<'_, HashMap<OpId, Arc<Control>>> {
+        self.running.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

@@ -1,0 +1,138 @@
+//! Agents that are programs: from a call to what is run, from its end to an outcome.
+
+use std::ffi::OsString;
+use std::sync::Arc;
+
+use pcmk_proto::types::{ExecStatus, OcfRc};
+
+use super::HostSettings;
+use super::control::Control;
+use super::output::Captured;
+use super::process::{Handling, Program, Ran, Runner, wording};
+use super::secrets;
+use crate::agent::{AgentCall, Outcome, lsb, ocf};
+
+/// Lines of one output that go to the log. More of them do not help, and writing them takes time.
+const LOGGED_LINES: usize = 500;
+const KIND: &str = "Resource agent";
+
+/// Runs an action of an OCF agent.
+pub(super) async fn ocf(
+    runner: &Runner,
+    settings: &Arc<HostSettings>,
+    call: AgentCall,
+    control: &Arc<Control>,
+    spawned: impl FnOnce(u32),
+) -> Outcome {
+    let key = call.key();
+    let handling = Handling { name: &key, control, leave_group: call.leave_group, spawned };
+    let settings = Arc::clone(settings);
+    let ran = match runner.run(handling, move || ocf_program(&settings, call)).await {
+        Ok(ran) => ran,
+        Err(outcome) => return outcome,
+    };
+    log_output(&key, &ran);
+    let said = |text: Option<String>| text.and_then(|text| ocf::exit_reason(&text).map(str::to_owned));
+    match ran.code() {
+        Ok(raw) => Outcome {
+            exit_reason: said(ran.stderr.tail()).or_else(|| said(ran.stderr.text())),
+            output: ran.output(),
+            raw_rc: raw,
+            ..Outcome::done(ocf::rc(raw))
+        },
+        Err(signal) => Outcome { output: ran.output(), ..Outcome::killed_by(KIND, signal) },
+    }
+}
+
+/// Runs an action of an init script.
+pub(super) async fn lsb(
+    runner: &Runner,
+    settings: &Arc<HostSettings>,
+    call: AgentCall,
+    control: &Arc<Control>,
+    spawned: impl FnOnce(u32),
+) -> Outcome {
+    let key = call.key();
+    let action = lsb::action(&call.action).to_owned();
+    let handling = Handling { name: &key, control, leave_group: call.leave_group, spawned };
+    let (settings, argument) = (Arc::clone(settings), OsString::from(&action));
+    let ran = match runner.run(handling, move || lsb_program(&settings, &call, argument)).await {
+        Ok(ran) => ran,
+        // Codes have a meaning of their own there, reasons have no way to get here.
+        Err(outcome) if outcome.status == ExecStatus::Done => {
+            return Outcome { rc: lsb::rc(&action, outcome.raw_rc), ..outcome };
+        }
+        Err(outcome) => return outcome,
+    };
+    log_output(&key, &ran);
+    match ran.code() {
+        Ok(raw) => Outcome { output: ran.output(), raw_rc: raw, ..Outcome::done(lsb::rc(&action, raw)) },
+        Err(signal) => Outcome { output: ran.output(), ..Outcome::killed_by(KIND, signal) },
+    }
+}
+
+/// What a program wrote, line by line.
+pub(super) fn log_output(key: &str, ran: &Ran) {
+    for (name, captured) in [("stderr", &ran.stderr), ("stdout", &ran.stdout)] {
+        if captured.dropped > 0 {
+            tracing::warn!("Truncated {key} {name} (discarded {} bytes)", captured.dropped);
+        }
+    }
+    let pid = ran.pid;
+    if tracing::enabled!(tracing::Level::INFO) {
+        log_lines(&ran.stderr, |line| tracing::info!("{key}[{pid}] error output [ {line} ]"));
+    }
+    if tracing::enabled!(tracing::Level::DEBUG) {
+        log_lines(&ran.stdout, |line| tracing::debug!("{key}[{pid}] output [ {line} ]"));
+    }
+}
+
+fn log_lines(captured: &Captured, log: impl Fn(&str)) {
+    let Some(text) = captured.text() else { return };
+    let mut lines = text.lines().filter(|line| !line.is_empty());
+    for line in lines.by_ref().take(LOGGED_LINES) {
+        log(line);
+    }
+    let rest = lines.count();
+    if rest > 0 {
+        log(&format!("... {rest} more lines"));
+    }
+}
+
+fn ocf_program(settings: &HostSettings, mut call: AgentCall) -> Result<Program, Outcome> {
+    let file = ocf::candidates(&call, &settings.ocf_path)
+        .into_iter()
+        .find(|file| file.exists())
+        .ok_or_else(|| Outcome::not_runnable(&call.agent.kind, libc::ENOENT, "No such file or directory"))?;
+    let mut params = std::mem::take(&mut call.params);
+    if let Err(error) = secrets::fill_in(&settings.secrets_dir, call.id.as_str(), &mut params) {
+        if call.action.eq_ignore_ascii_case("stop") {
+            tracing::info!(
+                "Proceeding with stop operation for {} despite being unable to load CIB secrets ({error})",
+                call.id
+            );
+        } else {
+            tracing::error!(
+                "Considering {} unconfigured because unable to load CIB secrets: {error}",
+                call.id
+            );
+            return Err(Outcome {
+                status: ExecStatus::Done,
+                ..Outcome::failed(ExecStatus::Done, OcfRc::INVALID_PARAM, "Unable to load CIB secrets")
+            });
+        }
+    }
+    let own = ocf::environment(&call, &params, &settings.ocf_root);
+    let own = own.into_iter().map(|(name, value)| (name.into(), value.into()));
+    let env = settings.base_env.iter().cloned().chain(own).collect();
+    Ok(Program { file, args: vec![call.action.into()], env, user: None })
+}
+
+fn lsb_program(settings: &HostSettings, call: &AgentCall, action: OsString) -> Result<Program, Outcome> {
+    let file = lsb::file(&settings.lsb_dir, &call.agent.kind);
+    if let Err(error) = std::fs::metadata(&file) {
+        let (errno, text) = wording(&error);
+        return Err(Outcome::not_runnable(&file.to_string_lossy(), errno, &text));
+    }
+    Ok(Program { file, args: vec![action], env: settings.base_env.clone(), user: None })
+}

@@ -1,0 +1,43 @@
+//! Where things are on this machine.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+
+/// Places and limits of a host.
+#[derive(Debug, Clone)]
+pub struct HostSettings {
+    /// Environment of every agent, before its own variables are added.
+    pub base_env: Vec<(OsString, OsString)>,
+    /// `OCF_ROOT`.
+    pub ocf_root: PathBuf,
+    /// Directories with one directory per provider of OCF agents.
+    pub ocf_path: Vec<PathBuf>,
+    /// Init scripts.
+    pub lsb_dir: PathBuf,
+    /// Values of secret parameters, one directory per resource.
+    pub secrets_dir: PathBuf,
+    /// Where systemd looks for what lives until the next boot.
+    pub unit_dir: PathBuf,
+    /// Bytes kept of each of a program's two outputs; the rest is read and dropped.
+    pub output_limit: usize,
+    /// Who runs alert programs, when the daemon is root.
+    pub alert_user: String,
+    /// Address of the bus that systemd is on; `None` is the system bus.
+    pub bus_address: Option<String>,
+}
+
+impl Default for HostSettings {
+    fn default() -> Self {
+        Self {
+            base_env: std::env::vars_os().filter(|(name, _)| name != "NOTIFY_SOCKET").collect(),
+            ocf_root: "/usr/lib/ocf".into(),
+            ocf_path: vec!["/usr/lib/ocf/resource.d".into()],
+            lsb_dir: "/etc/init.d".into(),
+            secrets_dir: "/var/lib/pacemaker/lrm/secrets".into(),
+            unit_dir: "/run/systemd/system".into(),
+            output_limit: 1 << 20,
+            alert_user: "hacluster".to_owned(),
+            bus_address: None,
+        }
+    }
+}

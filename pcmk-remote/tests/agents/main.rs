@@ -1,0 +1,7 @@
+//! Agents as real processes on the real clock.
+// All of this is a test, the helpers too.
+#![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
+
+mod alerts;
+mod processes;
+mod rig;
