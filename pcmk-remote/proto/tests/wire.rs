@@ -1,5 +1,6 @@
 //! Every message of three recorded life cycles, as real peers sent them, becomes typed and is written
 //! back byte for byte.
+#![allow(clippy::unwrap_used, clippy::panic, reason = "a test fails by panicking")]
 
 use pcmk_proto::frame::{ByteOrder, Decoder, encode_as};
 use pcmk_proto::limits::Limits;

@@ -76,14 +76,19 @@ impl<'a> Writer<'a> {
         }
     }
 
+    /// What a section cannot hold goes between two sections.
     fn cdata(&mut self, content: &str) {
         self.end_tag();
         self.out.push_str("<![CDATA[");
-        for (number, part) in content.split("]]>").enumerate() {
-            if number > 0 {
-                self.out.push_str("]]]]><![CDATA[>");
+        let mut brackets = 0;
+        for char in content.chars() {
+            match char {
+                '\r' => self.out.push_str("]]>&#x0D;<![CDATA["),
+                '>' if brackets >= 2 => self.out.push_str("]]><![CDATA[>"),
+                _ if text::is_char(char) => self.out.push(char),
+                _ => self.out.push(char::REPLACEMENT_CHARACTER),
             }
-            self.out.extend(part.chars().map(|c| if text::is_char(c) { c } else { '\u{FFFD}' }));
+            brackets = if char == ']' { brackets + 1 } else { 0 };
         }
         self.out.push_str("]]>");
     }
