@@ -386,7 +386,7 @@ impl Executor {
     }
 
     fn alert(&mut self, asked: &Asked, alert: AlertRequest) {
-        let AlertRequest { id: Some(id), path: Some(path), timeout_ms, params } = alert else {
+        let AlertRequest { id: Some(id), path: Some(path), timeout_ms, params, .. } = alert else {
             return self.reply(asked, EINVAL);
         };
         info!("Executing alert {id} for {}", self.name(asked.client));

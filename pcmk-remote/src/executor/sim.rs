@@ -77,8 +77,18 @@ impl World {
 
     fn step(&mut self, instruction: u8, argument: u8) {
         let id = ResourceId::new(format!("r{}", argument & 3));
-        let interval_ms = [0, 0, 10, 1000][usize::from(argument >> 2 & 3)];
-        let action = ["start", "stop", "monitor", "Monitor"][usize::from(argument >> 4 & 3)].to_owned();
+        let interval_ms = match argument >> 2 & 3 {
+            0 | 1 => 0,
+            2 => 10,
+            _ => 1000,
+        };
+        let action = match argument >> 4 & 3 {
+            0 => "start",
+            1 => "stop",
+            2 => "monitor",
+            _ => "Monitor",
+        }
+        .to_owned();
         let timeout_ms = if argument & 0x40 == 0 { 100 } else { 0 };
         let start_delay_ms = if argument & 0x80 == 0 { 0 } else { 50 };
         let client = usize::from(instruction >> 4);

@@ -1,10 +1,14 @@
 //! Calls of the kernel that Rust cannot check. Nothing else in this crate is unsafe.
 #![allow(unsafe_code)]
 
+mod localtime;
+
 use std::io;
 
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
+
+pub use localtime::{LocalTime, local_time};
 
 /// Marks every descriptor from `first` on close-on-exec, so that agents do not inherit what the
 /// daemon itself was started with.
