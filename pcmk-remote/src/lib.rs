@@ -7,4 +7,5 @@ pub mod agent;
 pub mod executor;
 pub mod host;
 pub mod ids;
+pub mod net;
 pub mod sys;

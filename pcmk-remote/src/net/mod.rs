@@ -1,0 +1,143 @@
+//! The cluster's side: TCP, TLS, frames and XML in; typed requests out, and documents back.
+//!
+//! This floor knows nothing of resources. It reports [`NetEvent`]s through one channel and takes
+//! answers through one [`Outbox`] per connection.
+
+mod connection;
+mod failures;
+mod handshakes;
+mod listener;
+mod outbox;
+#[cfg(feature = "test-client")]
+pub mod test_client;
+pub mod tls;
+
+use std::fmt;
+use std::io;
+use std::net::SocketAddr;
+use std::time::Duration;
+
+use pcmk_proto::limits::Limits;
+use pcmk_proto::lrmd::Request;
+
+use crate::ids::ClientId;
+
+pub use listener::{Server, ServerHandle, bind};
+pub use outbox::Outbox;
+
+/// What happens on the cluster's side.
+#[derive(Debug)]
+pub enum NetEvent {
+    /// A peer has proved that it has the key. Nothing more is asked of it: it may run any agent.
+    Connected {
+        /// Its name from now on.
+        client: ClientId,
+        /// Where it is.
+        peer: SocketAddr,
+        /// Where to put what it shall read.
+        outbox: Outbox,
+    },
+    /// It asks something.
+    Request {
+        /// Who.
+        client: ClientId,
+        /// What.
+        request: Request,
+    },
+    /// It is gone: exactly one for each `Connected`, after its last `Request`.
+    Closed {
+        /// Who.
+        client: ClientId,
+        /// Why.
+        reason: CloseReason,
+    },
+}
+
+/// Why a connection ended.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum CloseReason {
+    /// The peer closed it.
+    PeerClosed,
+    /// We did, through [`Outbox::close`].
+    Requested,
+    /// The peer sent something that is not the protocol.
+    Protocol(String),
+    /// The peer stopped in the middle of a message.
+    PeerStalled,
+    /// The peer stopped reading what we sent.
+    PeerStoppedReading,
+    /// The network or TLS failed.
+    Lost(String),
+}
+
+impl fmt::Display for CloseReason {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PeerClosed => f.write_str("closed by the peer"),
+            Self::Requested => f.write_str("closed by this node"),
+            Self::Protocol(error) => f.write_str(error),
+            Self::PeerStalled => f.write_str("the peer stopped in the middle of a message"),
+            Self::PeerStoppedReading => f.write_str("the peer stopped reading"),
+            Self::Lost(error) => write!(f, "connection lost: {error}"),
+        }
+    }
+}
+
+/// What an operator or a test may want otherwise.
+#[derive(Debug, Clone)]
+pub struct ServerOptions {
+    /// From accept to the end of the TLS handshake.
+    pub handshake_timeout: Duration,
+    /// Unfinished handshakes at once; see [`Server`] for who is dropped beyond.
+    pub max_handshakes: usize,
+    /// Bounds on received messages.
+    pub limits: Limits,
+    /// Bytes that may wait for one peer to read them.
+    pub outbox_bytes: usize,
+    /// Longest silence of a peer in the middle of a message, and longest wait for it to read.
+    pub stall_timeout: Duration,
+    /// `TCP_USER_TIMEOUT`: half of `SBD_WATCHDOG_TIMEOUT` where that is set.
+    pub user_timeout: Option<Duration>,
+}
+
+impl Default for ServerOptions {
+    fn default() -> Self {
+        Self {
+            handshake_timeout: Duration::from_secs(10), // the peer gives up after 5
+            max_handshakes: 128,
+            limits: Limits::default(),
+            outbox_bytes: 32 << 20,
+            stall_timeout: Duration::from_secs(60),
+            user_timeout: None,
+        }
+    }
+}
+
+/// Why the cluster's side cannot start, or a key cannot be had.
+#[derive(Debug, thiserror::Error)]
+pub enum NetError {
+    /// The address in the configuration means nothing.
+    #[error("Could not resolve PCMK_remote_address \"{address}\": {source}")]
+    Resolve {
+        /// As configured.
+        address: String,
+        /// What the resolver said.
+        source: io::Error,
+    },
+    /// Every address was tried in vain.
+    #[error("Could not listen on {address} port {port}: {source}")]
+    Bind {
+        /// The last one tried.
+        address: String,
+        /// Port.
+        port: u16,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// Pre-shared keys do not work in this build.
+    #[error("Could not set up TLS with pre-shared keys: {0}")]
+    Psk(String),
+    /// No key could be read so far.
+    #[error("{0}")]
+    NoKey(String),
+}
