@@ -4,6 +4,7 @@
 //! (tables) → `ids`, `sys` and the crate `pcmk-proto`.
 
 pub mod agent;
+pub mod daemon;
 pub mod executor;
 pub mod host;
 pub mod ids;

@@ -1,2 +1,6 @@
 //! The remote executor daemon.
-fn main() {}
+#![forbid(unsafe_code)]
+
+fn main() -> std::process::ExitCode {
+    pcmk_remote::daemon::main(std::env::args_os().skip(1))
+}
