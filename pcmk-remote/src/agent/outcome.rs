@@ -58,6 +58,11 @@ impl Outcome {
         )
     }
 
+    /// The reason, for logs.
+    pub fn reason(&self) -> &str {
+        self.exit_reason.as_deref().unwrap_or("no reason given")
+    }
+
     /// The cluster left out what names the agent or the action.
     pub fn incomplete() -> Self {
         Self::failed(

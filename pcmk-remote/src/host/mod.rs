@@ -4,12 +4,14 @@
 //! reports each end exactly once.
 
 mod alerts;
+mod bus;
 mod control;
 mod output;
 mod process;
 mod programs;
 mod secrets;
 mod settings;
+mod units;
 
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -17,8 +19,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use tokio::sync::mpsc::UnboundedSender;
 
-use crate::agent::{self, AgentCall, AlertCall, Outcome, Plan};
+use crate::agent::{self, AgentCall, AlertCall, Outcome, Plan, lsb};
 use crate::ids::OpId;
+use bus::Bus;
 use control::Control;
 use process::Runner;
 
@@ -61,6 +64,7 @@ struct Inner {
     settings: Arc<HostSettings>,
     events: UnboundedSender<HostEvent>,
     runner: Runner,
+    bus: Bus,
     running: Mutex<HashMap<OpId, Arc<Control>>>,
     alerts_in_flight: AtomicUsize,
     alert_sequence: AtomicU64,
@@ -70,11 +74,13 @@ impl Host {
     /// A host that reports to `events`.
     pub fn new(settings: HostSettings, events: UnboundedSender<HostEvent>) -> Self {
         let runner = Runner::new(settings.output_limit);
+        let bus = Bus::new(settings.bus_address.clone());
         Self {
             inner: Arc::new(Inner {
                 settings: Arc::new(settings),
                 events,
                 runner,
+                bus,
                 running: Mutex::default(),
                 alerts_in_flight: AtomicUsize::new(0),
                 alert_sequence: AtomicU64::new(0),
@@ -122,16 +128,39 @@ impl Host {
 
 impl Inner {
     async fn run(&self, op: OpId, call: AgentCall, control: &Arc<Control>) -> Outcome {
+        let plan = match agent::plan(&call) {
+            Plan::Service => self.service(&call, control).await,
+            plan => plan,
+        };
         let spawned = |pid| self.tell(HostEvent::Spawned { op, pid });
-        match agent::plan(&call) {
+        match plan {
             Plan::Answer(outcome) => outcome,
             Plan::Ocf => programs::ocf(&self.runner, &self.settings, call, control, spawned).await,
-            Plan::Lsb => programs::lsb(&self.runner, &self.settings, call, control, spawned).await,
-            Plan::Systemd | Plan::Service => Outcome::failed(
-                pcmk_proto::types::ExecStatus::Error,
-                pcmk_proto::types::OcfRc::UNKNOWN_ERROR,
-                "No DBus connection",
-            ),
+            Plan::Lsb | Plan::Service => {
+                programs::lsb(&self.runner, &self.settings, call, control, spawned).await
+            }
+            Plan::Systemd => {
+                tokio::select! {
+                    biased;
+                    () = control.killed() => Outcome::cancelled(),
+                    outcome = units::run(&self.bus, &self.settings, &call) => outcome,
+                }
+            }
+        }
+    }
+
+    /// An init script if there is one, else a unit if there is one, else the script that is missing.
+    async fn service(&self, call: &AgentCall, control: &Control) -> Plan {
+        let script = lsb::file(&self.settings.lsb_dir, &call.agent.kind);
+        let find = async {
+            let script = tokio::task::spawn_blocking(move || script.exists());
+            let is_script = script.await.unwrap_or_default();
+            !is_script && units::exists(&self.bus, &call.agent.kind).await
+        };
+        tokio::select! {
+            biased;
+            () = control.killed() => Plan::Answer(Outcome::cancelled()),
+            is_unit = find => if is_unit { Plan::Systemd } else { Plan::Lsb },
         }
     }
 

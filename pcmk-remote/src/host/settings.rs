@@ -2,6 +2,7 @@
 
 use std::ffi::OsString;
 use std::path::PathBuf;
+use std::time::Duration;
 
 /// Places and limits of a host.
 #[derive(Debug, Clone)]
@@ -24,6 +25,8 @@ pub struct HostSettings {
     pub alert_user: String,
     /// Address of the bus that systemd is on; `None` is the system bus.
     pub bus_address: Option<String>,
+    /// After this time without a signal a job of systemd is looked at.
+    pub job_poll: Duration,
 }
 
 impl Default for HostSettings {
@@ -38,6 +41,7 @@ impl Default for HostSettings {
             output_limit: 1 << 20,
             alert_user: "hacluster".to_owned(),
             bus_address: None,
+            job_poll: Duration::from_secs(5),
         }
     }
 }

@@ -3,5 +3,7 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod alerts;
+mod manager;
 mod processes;
 mod rig;
+mod units;

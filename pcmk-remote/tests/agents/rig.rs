@@ -29,6 +29,10 @@ impl Rig {
     }
 
     pub(crate) fn with(adjust: impl FnOnce(&mut HostSettings)) -> Self {
+        Self::in_dir(|settings, _| adjust(settings))
+    }
+
+    pub(crate) fn in_dir(adjust: impl FnOnce(&mut HostSettings, &Path)) -> Self {
         let agents = data();
         let dir = tempfile::tempdir().expect("temporary directory");
         let mut settings = HostSettings {
@@ -37,7 +41,7 @@ impl Rig {
             secrets_dir: dir.path().join("secrets"),
             ..HostSettings::default()
         };
-        adjust(&mut settings);
+        adjust(&mut settings, dir.path());
         let (sender, events) = unbounded_channel();
         Self { host: Host::new(settings, sender), dir, events, next: 0 }
     }
