@@ -24,7 +24,7 @@ pub(super) async fn run(
     let control = Arc::new(Control::default());
     let handling = Handling { name: &call.id, control: &control, leave_group: false, spawned: |_| () };
     let (settings, owned) = (Arc::clone(settings), call.clone());
-    let mut running = std::pin::pin!(runner.run(handling, move || program(&settings, owned, sequence)));
+    let mut running = std::pin::pin!(runner.run(handling, move || program(settings, owned, sequence)));
     let limit = if call.timeout_ms == 0 { u64::MAX } else { u64::from(call.timeout_ms) };
     let (ran, timed_out) = tokio::select! {
         biased;
@@ -62,22 +62,21 @@ fn log(id: &str, outcome: &Outcome) {
     }
 }
 
-fn program(settings: &HostSettings, call: AlertCall, sequence: u64) -> Result<Program, Outcome> {
+fn program(settings: Arc<HostSettings>, call: AlertCall, sequence: u64) -> Result<Program, Outcome> {
     if let Err(error) = std::fs::metadata(&call.path) {
         let (errno, text) = wording(&error);
         return Err(Outcome::not_runnable(&call.path, errno, &text));
     }
-    let sequence = sequence.to_string();
     let numbers = ["CRM_alert_node_sequence", "CRM_notify_node_sequence"]
-        .into_iter()
-        .map(|name| (name.into(), sequence.clone().into()));
-    let params = call
+        .map(|name| (name.to_owned(), sequence.to_string()));
+    let env = call
         .params
         .into_iter()
         .filter(|(name, value)| !name.is_empty() && !name.contains(['=', '\0']) && !value.contains('\0'))
-        .map(|(name, value)| (name.into(), value.into()));
-    let env = settings.base_env.iter().cloned().chain(params).chain(numbers).collect();
-    Ok(Program { file: call.path.into(), args: Vec::new(), env, user: user(&settings.alert_user)? })
+        .chain(numbers)
+        .collect();
+    let user = user(&settings.alert_user)?;
+    Ok(Program { file: call.path.into(), argument: None, settings, env, user })
 }
 
 /// Whom to become; only root can.

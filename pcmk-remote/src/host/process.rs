@@ -1,6 +1,5 @@
 //! Running a program: spawned on a side thread, its output read, its end awaited.
 
-use std::ffi::OsString;
 use std::io;
 use std::os::unix::process::ExitStatusExt;
 use std::path::PathBuf;
@@ -16,6 +15,7 @@ use tokio::process::{Child, Command};
 use tokio::sync::Semaphore;
 use tokio::time::{sleep, timeout};
 
+use super::HostSettings;
 use super::control::Control;
 use super::output::{Captured, Output};
 use crate::agent::Outcome;
@@ -35,12 +35,14 @@ pub(super) struct Runner {
 }
 
 /// What is to be run.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(super) struct Program {
     pub(super) file: PathBuf,
-    pub(super) args: Vec<OsString>,
-    /// The whole environment; of a name's values the last counts.
-    pub(super) env: Vec<(OsString, OsString)>,
+    pub(super) argument: Option<String>,
+    /// Has the environment that all programs share.
+    pub(super) settings: Arc<HostSettings>,
+    /// Added to it; of a name's values the last counts.
+    pub(super) env: Vec<(String, String)>,
     /// User and group to become, without supplementary groups.
     pub(super) user: Option<(u32, u32)>,
 }
@@ -227,8 +229,9 @@ fn command(program: &Program, through_shell: bool) -> Command {
         Command::new(&program.file)
     };
     command
-        .args(&program.args)
+        .args(&program.argument)
         .env_clear()
+        .envs(program.settings.base_env.iter().map(|(name, value)| (name, value)))
         .envs(program.env.iter().map(|(name, value)| (name, value)))
         .stdin(Stdio::null())
         .stdout(Stdio::piped())

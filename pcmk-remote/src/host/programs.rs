@@ -1,6 +1,5 @@
 //! Agents that are programs: from a call to what is run, from its end to an outcome.
 
-use std::ffi::OsString;
 use std::sync::Arc;
 
 use pcmk_proto::types::{ExecStatus, OcfRc};
@@ -27,7 +26,7 @@ pub(super) async fn ocf(
     let key = call.key();
     let handling = Handling { name: &key, control, leave_group: call.leave_group, spawned };
     let settings = Arc::clone(settings);
-    let ran = match runner.run(handling, move || ocf_program(&settings, call)).await {
+    let ran = match runner.run(handling, move || ocf_program(settings, call)).await {
         Ok(ran) => ran,
         Err(outcome) => return outcome,
     };
@@ -55,8 +54,8 @@ pub(super) async fn lsb(
     let key = call.key();
     let action = lsb::action(&call.action).to_owned();
     let handling = Handling { name: &key, control, leave_group: call.leave_group, spawned };
-    let (settings, argument) = (Arc::clone(settings), OsString::from(&action));
-    let ran = match runner.run(handling, move || lsb_program(&settings, &call, argument)).await {
+    let (settings, argument) = (Arc::clone(settings), action.clone());
+    let ran = match runner.run(handling, move || lsb_program(settings, &call, argument)).await {
         Ok(ran) => ran,
         // Codes have a meaning of their own there, reasons have no way to get here.
         Err(outcome) if outcome.status == ExecStatus::Done => {
@@ -99,7 +98,7 @@ fn log_lines(captured: &Captured, log: impl Fn(&str)) {
     }
 }
 
-fn ocf_program(settings: &HostSettings, mut call: AgentCall) -> Result<Program, Outcome> {
+fn ocf_program(settings: Arc<HostSettings>, mut call: AgentCall) -> Result<Program, Outcome> {
     let file = ocf::candidates(&call, &settings.ocf_path)
         .into_iter()
         .find(|file| file.exists())
@@ -116,23 +115,19 @@ fn ocf_program(settings: &HostSettings, mut call: AgentCall) -> Result<Program, 
                 "Considering {} unconfigured because unable to load CIB secrets: {error}",
                 call.id
             );
-            return Err(Outcome {
-                status: ExecStatus::Done,
-                ..Outcome::failed(ExecStatus::Done, OcfRc::INVALID_PARAM, "Unable to load CIB secrets")
-            });
+            let reason = "Unable to load CIB secrets";
+            return Err(Outcome::failed(ExecStatus::Done, OcfRc::INVALID_PARAM, reason));
         }
     }
-    let own = ocf::environment(&call, &params, &settings.ocf_root);
-    let own = own.into_iter().map(|(name, value)| (name.into(), value.into()));
-    let env = settings.base_env.iter().cloned().chain(own).collect();
-    Ok(Program { file, args: vec![call.action.into()], env, user: None })
+    let env = ocf::environment(&call, &params, &settings.ocf_root);
+    Ok(Program { file, argument: Some(call.action), settings, env, user: None })
 }
 
-fn lsb_program(settings: &HostSettings, call: &AgentCall, action: OsString) -> Result<Program, Outcome> {
+fn lsb_program(settings: Arc<HostSettings>, call: &AgentCall, action: String) -> Result<Program, Outcome> {
     let file = lsb::file(&settings.lsb_dir, &call.agent.kind);
     if let Err(error) = std::fs::metadata(&file) {
         let (errno, text) = wording(&error);
         return Err(Outcome::not_runnable(&file.to_string_lossy(), errno, &text));
     }
-    Ok(Program { file, args: vec![action], env: settings.base_env.clone(), user: None })
+    Ok(Program { file, argument: Some(action), settings, env: Vec::new(), user: None })
 }
