@@ -1,1 +1,27 @@
-//! Rig and interop tests.
+//! Real nodes as namespaces, and the behaviour of the daemon against real peers.
+//!
+//! A [`World`] is a sandbox that the kernel tears down; a [`Cluster`] in it is made of [`Node`]s with
+//! systemd as their first process, on file systems built by `tests/rig/images`. The tests in `tests/` and
+//! the programs in `src/bin/` are written with these.
+
+pub mod bench;
+pub mod calls;
+pub mod cib;
+pub mod cluster;
+pub mod cts;
+pub mod daemon;
+pub mod error;
+pub mod fence;
+pub mod images;
+pub mod node;
+pub mod run;
+pub mod status;
+pub mod wait;
+pub mod world;
+
+pub use cluster::Cluster;
+pub use daemon::Daemon;
+pub use error::{Error, Result, fail};
+pub use images::Suite;
+pub use node::Node;
+pub use world::World;

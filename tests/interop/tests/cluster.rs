@@ -1,0 +1,115 @@
+//! The behaviour of a remote daemon in a real cluster, under Pacemaker 2.1.5 and 3.0.0.
+//!
+//! Each suite gets one cluster for all trials: two cluster nodes c1 and c2, remote nodes r1 and r2 with the
+//! daemon under test (`PCMK_UNDER_TEST=ours|theirs`), and, when that is ours, a remote node `ref` with the C
+//! daemon to compare with. The suites run at the same time, the trials of a suite one after the other.
+#![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness talks to whoever runs it")]
+
+mod cluster {
+    pub(crate) mod admin;
+    pub(crate) mod agents;
+    pub(crate) mod basics;
+    pub(crate) mod bed;
+    pub(crate) mod connection;
+    pub(crate) mod faults;
+    pub(crate) mod output;
+}
+
+use std::process::ExitCode;
+use std::sync::Arc;
+
+use cluster::bed::{Bed, Test};
+use cluster::{admin, agents, basics, connection, faults, output};
+use libtest_mimic::{Arguments, Conclusion, Trial};
+use pcmk_interop::{Daemon, Result, Suite, World};
+
+/// The trials, in the order in which they run: what breaks nodes comes last.
+const TESTS: &[(&str, Test)] = &[
+    ("online", basics::online),
+    ("probe_start_monitor", basics::probe_start_monitor),
+    ("failed_monitor_recovers", basics::failed_monitor_recovers),
+    ("failed_start_moves_on", basics::failed_start_moves_on),
+    ("soft_parameter_reloads", basics::soft_parameter_reloads),
+    ("hard_parameter_restarts", basics::hard_parameter_restarts),
+    ("changed_interval", basics::changed_interval),
+    ("promote_demote_notify", basics::promote_demote_notify),
+    ("move_between_nodes", basics::move_between_nodes),
+    ("delete_while_running", basics::delete_while_running),
+    ("cleanup_and_refresh", admin::cleanup_and_refresh),
+    ("unmanage", admin::unmanage),
+    ("maintenance_mode", admin::maintenance_mode),
+    ("systemd_unit", agents::systemd_unit),
+    ("lsb_script", agents::lsb_script),
+    ("service_is_systemd_unit", agents::service_is_systemd_unit),
+    ("service_is_lsb_script", agents::service_is_lsb_script),
+    ("output_utf8", output::utf8),
+    ("output_binary", output::binary),
+    ("output_large", output::large),
+    ("exit_reason_utf8", output::exit_reason_utf8),
+    ("connection_moves", connection::moves),
+    ("stop_drains", connection::stop_drains),
+    ("killed_daemon_is_fenced", faults::killed),
+    ("frozen_daemon_is_fenced", faults::frozen),
+    ("pulled_link_is_fenced", faults::unplugged),
+    ("cluster_node_dies", connection::cluster_node_dies),
+];
+
+/// What the C daemon is known to get wrong: a trial that fails as expected passes, and one that passes
+/// unexpectedly fails.
+const KNOWN: &[(Daemon, Suite, &str, &str)] = &[(
+    Daemon::Theirs,
+    Suite::Bookworm,
+    "stop_drains",
+    "2.1.5 exits at once on SIGTERM (a regression, reverted in 2.1.6) and is fenced for it",
+)];
+
+fn main() -> ExitCode {
+    let args = Arguments::from_args();
+    let trials = if args.list { Ok((None, listed())) } else { prepared() };
+    match trials {
+        Ok((_world, trials)) => conclude(args, trials).exit_code(),
+        Err(error) => {
+            eprintln!("error: {error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Enters the sandbox, starts the clusters and gives their trials.
+fn prepared() -> Result<(Option<World>, Vec<Trial>)> {
+    let suites = Suite::chosen()?;
+    let daemon = Daemon::under_test()?;
+    let world = World::enter(&suites)?;
+    let beds = std::thread::scope(|scope| {
+        let starts: Vec<_> =
+            suites.iter().map(|suite| scope.spawn(|| Bed::start(&world, *suite, daemon).map(Arc::new))).collect();
+        starts
+            .into_iter()
+            .map(|start| start.join().unwrap_or_else(|_| pcmk_interop::fail("a cluster's start panicked")))
+            .collect::<Result<Vec<_>>>()
+    })?;
+    let mut trials = Vec::new();
+    for (name, test) in TESTS {
+        for bed in &beds {
+            let known = KNOWN.iter().find(|(d, s, n, _)| *d == daemon && *s == bed.suite() && n == name);
+            let (bed, test, known) = (Arc::clone(bed), *test, known.map(|(.., reason)| *reason));
+            trials.push(Trial::test(full_name(name, bed.suite()), move || Ok(bed.run(test, known)?)));
+        }
+    }
+    Ok((Some(world), trials))
+}
+
+fn listed() -> Vec<Trial> {
+    let names = TESTS.iter().flat_map(|(name, _)| Suite::ALL.map(|suite| full_name(name, suite)));
+    names.map(|name| Trial::test(name, || Ok(()))).collect()
+}
+
+fn full_name(test: &str, suite: Suite) -> String {
+    format!("pacemaker_{}::{test}", suite.pacemaker())
+}
+
+fn conclude(mut args: Arguments, trials: Vec<Trial>) -> Conclusion {
+    // One thread per cluster.
+    args.test_threads = Some(Suite::ALL.len());
+    libtest_mimic::run(&args, trials)
+}
