@@ -96,6 +96,7 @@ impl Cluster {
             octet,
             share: &self.share,
             key: &self.key,
+            extra: None,
         };
         let node = Arc::new(Node::create(world, &spec)?);
         furnish(&node.disk())?;
@@ -235,8 +236,14 @@ impl Cluster {
 
     /// Waits until the cluster has nothing left to do.
     pub fn settle(&self) -> Result<()> {
-        let wait = self.member()?.run_long(&["crm_resource", "--wait", "--timeout", "60"], secs(70))?;
-        if wait.status.success() { Ok(()) } else { fail(format!("the cluster does not settle: {}", wait.stderr)) }
+        // Left to itself this command looks only every two seconds.
+        let mut patience = Duration::from_millis(500);
+        wait::until(secs(70), "the cluster to have nothing left to do", || {
+            let limit = format!("{:.1}", patience.as_secs_f32());
+            patience = (patience * 3 / 2).min(secs(5));
+            let wait = self.member()?.run(&["timeout", &limit, "crm_resource", "--wait"])?;
+            if wait.status.success() { Ok(Some(())) } else { fail(format!("{} {}", wait.code(), wait.stderr)) }
+        })
     }
 
     /// Waits until a resource is in this place (see [`Status::place`]).

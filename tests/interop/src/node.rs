@@ -45,6 +45,8 @@ pub struct Spec<'a> {
     pub share: &'a Path,
     /// The cluster's key file.
     pub key: &'a [u8],
+    /// A tree to lay over the image.
+    pub extra: Option<PathBuf>,
 }
 
 /// A machine. It is switched off when dropped.
@@ -74,11 +76,13 @@ impl Node {
         };
         let unique = format!("{}-{}", spec.switch, spec.name);
         let (upper_layer, base) = (spec.suite.layer(layer)?, spec.suite.layer("base")?);
+        let layers = spec.extra.iter().chain([&upper_layer, &base]);
+        let layers: Vec<_> = layers.map(|layer| layer.display().to_string()).collect();
         let node = Self {
             name: spec.name.to_owned(),
             dir: world.dir().join("nodes").join(&unique),
             cgroup: world.cgroup().join(&unique),
-            lower: format!("{}:{}", upper_layer.display(), base.display()),
+            lower: layers.join(":"),
             share: spec.share.to_owned(),
             switch: spec.switch,
             octet: spec.octet,

@@ -31,10 +31,13 @@ use nix::unistd::{Pid, Uid, getpid};
 
 use crate::error::{Context, Result, fail};
 use crate::images::{self, Suite};
+use crate::node::Node;
 use crate::{daemon, run};
 
 const STAGE: &str = "PCMK_WORLD";
 const CGROUP: &str = "PCMK_WORLD_CGROUP";
+/// Followed by the PID, outside, of the process that holds the sandbox.
+const CGROUP_PREFIX: &str = "pcmk-rig-";
 
 /// The sandbox; there is one per process.
 pub struct World {
@@ -87,6 +90,17 @@ impl World {
         &self.cgroup
     }
 
+    /// The command that gives a shell on a node to somebody outside this sandbox.
+    pub fn way_in(&self, node: &Node) -> Result<String> {
+        let name = self.cgroup.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        let outer = name.trim_start_matches(CGROUP_PREFIX);
+        let pid = node.pid()?;
+        Ok(format!(
+            "nsenter --mount=/proc/{outer}/ns/mnt --pid=/proc/{outer}/ns/pid_for_children \
+             nsenter -t {pid} -a -r -w bash"
+        ))
+    }
+
     /// Makes a network switch and gives its number n: bridge `br<n>`, network 10.77.n.0/24, this process at
     /// 10.77.n.254.
     pub fn add_switch(&self) -> Result<u8> {
@@ -118,7 +132,7 @@ fn outside() -> Result<World> {
     fs::create_dir_all(images::cache()?.join("world"))?;
     let root = cgroup_root()?;
     sweep(&root);
-    let cgroup = root.join(format!("pcmk-rig-{}", getpid()));
+    let cgroup = root.join(format!("{CGROUP_PREFIX}{}", getpid()));
     fs::create_dir(&cgroup).context(cgroup.display())?;
 
     let mut janitor = again("janitor", &cgroup)?;
@@ -205,7 +219,7 @@ pub(crate) fn remove_cgroup(dir: &Path) -> std::io::Result<()> {
 fn sweep(root: &Path) {
     for entry in fs::read_dir(root).into_iter().flatten().flatten() {
         let name = entry.file_name().to_string_lossy().into_owned();
-        if let Some(pid) = name.strip_prefix("pcmk-rig-")
+        if let Some(pid) = name.strip_prefix(CGROUP_PREFIX)
             && !Path::new("/proc").join(pid).exists()
         {
             let _ = remove_cgroup(&entry.path());

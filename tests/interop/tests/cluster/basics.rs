@@ -34,7 +34,7 @@ pub(crate) fn failed_monitor_recovers(bed: &Bed) -> Result<()> {
     let status = bed.cluster.status()?;
     let failure = status.failures.iter().find(|failure| failure.op_key == "w_fail_monitor_1000");
     match failure {
-        Some(failure) if failure.node == "r1" && failure.status == "not running" => {}
+        Some(failure) if failure.node == "r1" && failure.status.eq_ignore_ascii_case("not running") => {}
         _ => return fail(format!("the failure is not shown: {:?}", status.failures)),
     }
     bed.goes_on("r1", "w_fail", 1000, 2)

@@ -34,8 +34,8 @@ fn prints(bed: &Bed, what: &str) -> Result<()> {
 
 pub(crate) fn exit_reason_utf8(bed: &Bed) -> Result<()> {
     bed.started(&Primitive::witness("w_reason").monitor("1s", "20s").on("r1", WISH))?;
-    bed.r1()?.sh("echo 1 >/run/witness-w_reason.monitor.rc")?;
     let reason = "told to fail: größer ✗ <&>";
+    bed.r1()?.sh(&format!("echo '1 {reason}' >/run/witness-w_reason.monitor.rc"))?;
     let seen = wait::until(secs(30), "the failure to be shown", || {
         let failures = bed.cluster.status()?.failures;
         Ok(failures.into_iter().find(|failure| failure.op_key == "w_reason_monitor_1000"))
