@@ -64,7 +64,8 @@ fn one(cluster: &Cluster, resource: &str, role: &str) -> Result<u64> {
         let begin = log.lines().find(|line| line.contains("S_IDLE -> S_POLICY_ENGINE"));
         let end = log.lines().find(|line| line.contains("Transition ") && line.contains(": Complete"));
         let Some((begin, end)) = begin.zip(end) else { return Ok(None) };
-        Ok(Some(u64::try_from((stamp(end)? - stamp(begin)?).as_millis()).unwrap_or(u64::MAX)))
+        let took = stamp(end)?.checked_sub(stamp(begin)?).context("midnight came in between")?;
+        Ok(Some(u64::try_from(took.as_millis()).unwrap_or(u64::MAX)))
     })
 }
 

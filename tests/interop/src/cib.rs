@@ -91,7 +91,8 @@ impl Primitive {
     #[must_use]
     pub fn op(mut self, name: &str, interval: &str, more: &str) -> Self {
         let id = &self.id;
-        self.ops.push(format!("<op id='{id}-{name}-{interval}' name='{name}' interval='{interval}' {more}/>"));
+        self.ops
+            .push(format!("<op id='{id}-{name}-{interval}' name='{name}' interval='{interval}' {more}/>"));
         self
     }
 

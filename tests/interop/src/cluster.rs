@@ -128,9 +128,9 @@ impl Cluster {
     }
 
     fn corosync_conf(&self) -> String {
-        let nodes: String = (1..=self.members.len())
-            .map(|n| format!(" node {{\n ring0_addr: 10.77.{}.{n}\n name: c{n}\n nodeid: {n}\n }}\n", self.switch))
-            .collect();
+        let node =
+            |n| format!(" node {{\n ring0_addr: 10.77.{}.{n}\n name: c{n}\n nodeid: {n}\n }}\n", self.switch);
+        let nodes = (1..=self.members.len()).map(node).collect::<Vec<_>>().concat();
         let two_node = if self.members.len() == 2 { "two_node: 1" } else { "" };
         format!(
             "totem {{\n version: 2\n cluster_name: rig\n transport: knet\n token: 2000\n}}\nnodelist {{\n{nodes}}}\n\
@@ -223,9 +223,12 @@ impl Cluster {
         for top in [format!("//clone[@id='{id}-clone']"), format!("//primitive[@id='{id}']")] {
             self.exec(&["cibadmin", "--delete-all", "--force", "--xpath", &top])?;
         }
-        wait::until_eq(secs(40), &format!("{id} to be stopped after its deletion"), &"Stopped".to_owned(), || {
-            Ok(self.status()?.place(id))
-        })
+        wait::until_eq(
+            secs(40),
+            &format!("{id} to be stopped after its deletion"),
+            &"Stopped".to_owned(),
+            || Ok(self.status()?.place(id)),
+        )
     }
 
     /// Removes the constraints of a resource: those made here, and bans and moves.
@@ -242,7 +245,11 @@ impl Cluster {
             let limit = format!("{:.1}", patience.as_secs_f32());
             patience = (patience * 3 / 2).min(secs(5));
             let wait = self.member()?.run(&["timeout", &limit, "crm_resource", "--wait"])?;
-            if wait.status.success() { Ok(Some(())) } else { fail(format!("{} {}", wait.code(), wait.stderr)) }
+            if wait.status.success() {
+                Ok(Some(()))
+            } else {
+                fail(format!("{} {}", wait.code(), wait.stderr))
+            }
         })
     }
 
@@ -262,7 +269,11 @@ impl Cluster {
     pub fn wait_online(&self, node: &str, within: Duration) -> Result<()> {
         wait::until(within, &format!("{node} to be online"), || {
             let status = self.status()?;
-            if status.online(node) { Ok(Some(())) } else { fail(format!("{:?} {:?}", status.nodes, status.failures)) }
+            if status.online(node) {
+                Ok(Some(()))
+            } else {
+                fail(format!("{:?} {:?}", status.nodes, status.failures))
+            }
         })
     }
 
@@ -275,7 +286,8 @@ impl Cluster {
     /// `from` on.
     pub fn deeds(&self, node: &str, resource: &str, from: usize) -> Result<Vec<String>> {
         let calls = self.calls(node)?.into_iter().filter(|call| call.resource == resource).skip(from);
-        let once = calls.filter(|call| call.details == "interval=0" || !call.details.starts_with("interval="));
+        let once =
+            calls.filter(|call| call.details == "interval=0" || !call.details.starts_with("interval="));
         Ok(once.map(|call| format!("{}={}", call.action, call.code)).collect())
     }
 

@@ -73,7 +73,12 @@ impl Pool {
         let names: Vec<_> =
             names.into_iter().filter(|name| is_name(name) && !name.contains("stonith")).collect();
         if names.len() < 20 {
-            return fail(format!("cts-exec lists only {} tests: {}{}", names.len(), list.stdout, list.stderr));
+            return fail(format!(
+                "cts-exec lists only {} tests: {}{}",
+                names.len(),
+                list.stdout,
+                list.stderr
+            ));
         }
         Ok(names)
     }

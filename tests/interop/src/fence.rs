@@ -72,7 +72,8 @@ fn serve(folder: &Path, switch: &Switch, log: &Mutex<Vec<Request>>) {
     for entry in fs::read_dir(folder).into_iter().flatten().flatten() {
         let path = entry.path();
         if path.extension().is_some_and(|extension| extension == "req") {
-            let asked = entry.metadata().and_then(|meta| meta.modified()).unwrap_or_else(|_| SystemTime::now());
+            let asked =
+                entry.metadata().and_then(|meta| meta.modified()).unwrap_or_else(|_| SystemTime::now());
             if let Err(error) = one(&path, asked, switch, log) {
                 #[allow(clippy::print_stderr, reason = "nobody else hears of it")]
                 {

@@ -145,7 +145,10 @@ impl Node {
         fs::create_dir_all(&self.cgroup).context(self.cgroup.display())?;
         let console = File::create(self.dir.join("console.log"))?;
         let mut command = run::command(&["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork"]);
-        command.args(["--kill-child", "--propagation", "private", "sh"]).arg(rig_file("node-init")).arg("cgroup");
+        command
+            .args(["--kill-child", "--propagation", "private", "sh"])
+            .arg(rig_file("node-init"))
+            .arg("cgroup");
         command.env_clear().env("PATH", env::var_os("PATH").unwrap_or_default());
         command
             .env("NODE_NAME", &self.name)
@@ -204,7 +207,8 @@ impl Node {
     /// The words that run a command in the node.
     pub fn enter(&self) -> Result<Vec<String>> {
         let pid = self.pid()?.to_string();
-        let words = ["nsenter", "-t", &pid, "-a", "-r", "-w", "env", "-i", PATH, "HOME=/root", "LC_ALL=C.UTF-8"];
+        let words =
+            ["nsenter", "-t", &pid, "-a", "-r", "-w", "env", "-i", PATH, "HOME=/root", "LC_ALL=C.UTF-8"];
         Ok(words.map(str::to_owned).to_vec())
     }
 

@@ -56,7 +56,11 @@ pub fn run(mut command: Command, input: &str, within: Duration) -> Result<Output
         thread::sleep(pause);
         pause = (pause * 2).min(Duration::from_millis(20));
     };
-    Ok(Output { status, stdout: stdout.join().unwrap_or_default(), stderr: stderr.join().unwrap_or_default() })
+    Ok(Output {
+        status,
+        stdout: stdout.join().unwrap_or_default(),
+        stderr: stderr.join().unwrap_or_default(),
+    })
 }
 
 /// Like [`run`], but anything else than exit code 0 is an error. Gives the standard output.

@@ -86,7 +86,8 @@ impl Status {
     /// `ROLE on NODE` of a primitive that runs once, `Stopped` when it runs nowhere, with `failed` and
     /// `unmanaged` if it is.
     pub fn place(&self, id: &str) -> String {
-        let mut places: Vec<_> = self.resources.iter().filter(|r| r.id == id && !r.nodes.is_empty()).collect();
+        let mut places: Vec<_> =
+            self.resources.iter().filter(|r| r.id == id && !r.nodes.is_empty()).collect();
         places.sort_by(|a, b| a.nodes.cmp(&b.nodes));
         let said: Vec<_> = places
             .iter()

@@ -10,7 +10,6 @@
 //! unset (outside), `janitor`, `init` (PID 1), `inside`.
 
 use std::env;
-use std::ffi::OsString;
 use std::fs;
 use std::io::Read;
 use std::os::fd::AsFd;
@@ -144,7 +143,9 @@ fn outside() -> Result<World> {
     set_pdeathsig(Signal::SIGKILL).context("prctl")?;
     let inner = again("init", &cgroup)?;
     let mut unshare = Command::new("unshare");
-    unshare.args("--mount --net --pid --ipc --uts --fork --kill-child --mount-proc --propagation private".split(' '));
+    unshare.args(
+        "--mount --net --pid --ipc --uts --fork --kill-child --mount-proc --propagation private".split(' '),
+    );
     unshare.arg("--").arg(inner.get_program()).args(inner.get_args());
     unshare.env(STAGE, "init").env(CGROUP, &cgroup);
     Err(unshare.exec()).context("unshare")
@@ -164,7 +165,7 @@ fn init() -> ! {
     for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         signals.add(signal);
     }
-    let cgroup = env::var_os(CGROUP).unwrap_or_else(OsString::new);
+    let cgroup = env::var_os(CGROUP).unwrap_or_default();
     let started = signals
         .thread_block()
         .context("blocking signals")

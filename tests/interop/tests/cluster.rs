@@ -81,8 +81,10 @@ fn prepared() -> Result<(Option<World>, Vec<Trial>)> {
     let daemon = Daemon::under_test()?;
     let world = World::enter(&suites)?;
     let beds = std::thread::scope(|scope| {
-        let starts: Vec<_> =
-            suites.iter().map(|suite| scope.spawn(|| Bed::start(&world, *suite, daemon).map(Arc::new))).collect();
+        let starts: Vec<_> = suites
+            .iter()
+            .map(|suite| scope.spawn(|| Bed::start(&world, *suite, daemon).map(Arc::new)))
+            .collect();
         starts
             .into_iter()
             .map(|start| start.join().unwrap_or_else(|_| pcmk_interop::fail("a cluster's start panicked")))

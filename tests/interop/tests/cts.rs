@@ -40,9 +40,14 @@ fn prepared() -> Result<(World, Vec<Trial>)> {
     for suite in suites {
         let pool = Arc::new(Pool::start(&world, suite, daemon, MACHINES)?);
         let names = pool.tests()?;
-        for entry in expected.failing.iter().filter(|entry| entry.pacemaker.iter().any(|r| r == suite.pacemaker())) {
+        for entry in
+            expected.failing.iter().filter(|entry| entry.pacemaker.iter().any(|r| r == suite.pacemaker()))
+        {
             if !names.contains(&entry.test) {
-                return fail(format!("cts-exec.expected.toml lists {}, which {suite} does not have", entry.test));
+                return fail(format!(
+                    "cts-exec.expected.toml lists {}, which {suite} does not have",
+                    entry.test
+                ));
             }
         }
         for name in names {
@@ -60,7 +65,9 @@ fn prepared() -> Result<(World, Vec<Trial>)> {
 fn judge(outcome: Outcome, reason: Option<&str>) -> Result<()> {
     match (outcome, reason) {
         (Outcome::Passed, None) | (Outcome::Failed(_), Some(_)) => Ok(()),
-        (Outcome::Passed, Some(reason)) => fail(format!("passed, although it is listed as failing: {reason}")),
+        (Outcome::Passed, Some(reason)) => {
+            fail(format!("passed, although it is listed as failing: {reason}"))
+        }
         (Outcome::Failed(said), None) => fail(said),
     }
 }

@@ -55,7 +55,10 @@ fn demo() -> Result<()> {
         let node = cluster.add_remote(&world, name, n, daemon)?;
         let version = node.run(&["pacemaker-remoted", "--version"])?.stdout;
         let version = version.lines().next().unwrap_or("no version").to_owned();
-        story.say(&format!("{name} ({}) runs `{version}` and is online through ocf:pacemaker:remote", node.address()));
+        story.say(&format!(
+            "{name} ({}) runs `{version}` and is online through ocf:pacemaker:remote",
+            node.address()
+        ));
     }
 
     let told = works(&story, &cluster).and_then(|()| breaks(&story, &cluster));
@@ -72,7 +75,9 @@ fn demo() -> Result<()> {
 
 fn works(story: &Story, cluster: &Cluster) -> Result<()> {
     story.chapter("Resources: a Dummy, a promotable clone with notifications, a systemd service");
-    cluster.add(&Primitive::new("dummy", "ocf:pacemaker:Dummy").monitor("1s", "20s").on("r1", 1000).on("r2", 500))?;
+    cluster.add(
+        &Primitive::new("dummy", "ocf:pacemaker:Dummy").monitor("1s", "20s").on("r1", 1000).on("r2", 500),
+    )?;
     story.say(&place(cluster, "dummy", "Started on r1")?);
     let clone = Primitive::witness("pair")
         .promotable()
@@ -94,7 +99,11 @@ fn works(story: &Story, cluster: &Cluster) -> Result<()> {
         Ok(cluster.status()?.failures.iter().any(|f| f.op_key == "dummy_monitor_1000").then_some(()))
     })?;
     cluster.settle()?;
-    story.say(&format!("seen and recovered after {}: {}", short(began.elapsed()), place(cluster, "dummy", "Started on r1")?));
+    story.say(&format!(
+        "seen and recovered after {}: {}",
+        short(began.elapsed()),
+        place(cluster, "dummy", "Started on r1")?
+    ));
     quote(cluster, log, &["dummy_monitor_1000"])?;
 
     story.chapter("The systemd service is killed behind the cluster's back on r2");
@@ -122,7 +131,9 @@ fn breaks(story: &Story, cluster: &Cluster) -> Result<()> {
     type Fault = fn(&Node) -> Result<()>;
     let faults: [(&str, Duration, Fault); 3] = [
         ("kill -9 of the daemon on r1", secs(5), |node| node.signal_daemon("KILL")),
-        ("SIGSTOP: the daemon on r1 is frozen, its connection stays open", secs(16), |node| node.signal_daemon("STOP")),
+        ("SIGSTOP: the daemon on r1 is frozen, its connection stays open", secs(16), |node| {
+            node.signal_daemon("STOP")
+        }),
         ("the network cable of r1 is pulled", secs(16), |node| node.link(false)),
     ];
     for (what, within, fault) in faults {
@@ -140,7 +151,11 @@ fn breaks(story: &Story, cluster: &Cluster) -> Result<()> {
         cluster.wait_online("r1", secs(90))?;
         story.say(&format!("r1 has booted and is online again after {}", short(began.elapsed())));
         story.say(&place(cluster, "dummy", "Started on r1")?);
-        quote(cluster, log, &["Lost connection", "Timed Out", "Timed out", "Requesting fencing", "Operation 'reboot'"])?;
+        quote(
+            cluster,
+            log,
+            &["Lost connection", "Timed Out", "Timed out", "Requesting fencing", "Operation 'reboot'"],
+        )?;
         cluster.settle()?;
         cluster.exec(&["crm_resource", "--cleanup"])?;
     }
@@ -157,7 +172,11 @@ fn stop(story: &Story, cluster: &Cluster) -> Result<()> {
     let fenced = !cluster.fenced_since(at, "r1").is_empty();
     story.say(if fenced { "but r1 was fenced" } else { "r1 was not fenced" });
     // The C daemon of 2.1.5 is known for it.
-    if fenced && Daemon::under_test()? == Daemon::Ours { fail("r1 was fenced after an orderly stop") } else { Ok(()) }
+    if fenced && Daemon::under_test()? == Daemon::Ours {
+        fail("r1 was fenced after an orderly stop")
+    } else {
+        Ok(())
+    }
 }
 
 /// Waits for a resource to be in a place, and says so.

@@ -54,7 +54,8 @@ pub(crate) fn maintenance_mode(bed: &Bed) -> Result<()> {
     let from = cluster.count("r1", "w_maint")?;
     cluster.set_property("maintenance-mode", "true")?;
     wait::until(secs(20), "the recurring monitor to be silent for 3 s", || {
-        let last = cluster.calls("r1")?.iter().rfind(|call| call.resource == "w_maint").map_or(0, |call| call.at);
+        let last =
+            cluster.calls("r1")?.iter().rfind(|call| call.resource == "w_maint").map_or(0, |call| call.at);
         let now = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
         Ok((now.saturating_sub(Duration::from_millis(last)) > secs(3)).then_some(()))
     })?;

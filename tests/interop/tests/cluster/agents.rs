@@ -37,7 +37,8 @@ fn unit(bed: &Bed, id: &str, agent: &str) -> Result<()> {
     })?;
     bed.cluster.settle()?;
     let failures = bed.cluster.status()?.failures;
-    if !failures.iter().any(|failure| failure.op_key == format!("{id}_monitor_1000") && failure.node == "r1") {
+    if !failures.iter().any(|failure| failure.op_key == format!("{id}_monitor_1000") && failure.node == "r1")
+    {
         return fail(format!("the failure is not shown: {failures:?}"));
     }
     bed.cluster.wait_place(id, "Started on r1", secs(20))?;

@@ -120,7 +120,8 @@ pub(crate) fn promote_demote_notify(bed: &Bed) -> Result<()> {
 
 fn notified(bed: &Bed, node: &str, details: &str) -> Result<()> {
     let calls = bed.cluster.calls(node)?;
-    let seen: Vec<_> = calls.iter().filter(|call| call.action == "notify").map(|call| &call.details).collect();
+    let seen: Vec<_> =
+        calls.iter().filter(|call| call.action == "notify").map(|call| &call.details).collect();
     if seen.iter().any(|seen| *seen == details) {
         return Ok(());
     }
