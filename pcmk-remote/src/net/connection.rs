@@ -39,19 +39,26 @@ pub(super) async fn run(
     if events.send(connected).await.is_err() {
         return;
     }
-    let (mut read, mut write) = tokio::io::split(stream);
-    let inlet = Inlet { client, peer, limits: options.limits, stall: options.stall_timeout, events };
+    let (read, mut write) = tokio::io::split(stream);
+    let inlet =
+        Inlet { client, peer, limits: options.limits, stall: options.stall_timeout, events: events.clone() };
+    // A task of its own: answers wake this one, and would cut the pauses of the receiving side short.
+    let mut receiving = tokio::spawn(inlet.run(read));
     let reason = tokio::select! {
-        reason = inlet.run(&mut read) => reason,
+        ended = &mut receiving => ended.unwrap_or_else(|error| CloseReason::Lost(error.to_string())),
         reason = write_all(&mut write, &outbox, options.stall_timeout) => reason,
         reason = cut_off(&outbox) => reason,
     };
+    if !receiving.is_finished() {
+        receiving.abort();
+        let _ = receiving.await; // its last request is delivered, or never will be
+    }
     outbox.abandon();
     if matches!(reason, CloseReason::PeerClosed | CloseReason::Requested | CloseReason::Protocol(_)) {
         // Tells the peer that nothing was cut off; it may be gone already.
         let _ = timeout(CLOSE_DEADLINE, write.shutdown()).await;
     }
-    drop((read, write));
+    drop(write);
     match &reason {
         CloseReason::PeerClosed | CloseReason::Requested => {
             info!("Connection of {client} ({peer}): {reason}");
@@ -105,16 +112,16 @@ const LARGE_DOCUMENT: usize = 64 << 10;
 const RECORD: usize = 16 << 10;
 
 /// The receiving side.
-struct Inlet<'a> {
+struct Inlet {
     client: ClientId,
     peer: SocketAddr,
     limits: Limits,
     stall: Duration,
-    events: &'a mpsc::Sender<NetEvent>,
+    events: mpsc::Sender<NetEvent>,
 }
 
-impl Inlet<'_> {
-    async fn run(&self, read: &mut (impl AsyncRead + Unpin)) -> CloseReason {
+impl Inlet {
+    async fn run(self, mut read: impl AsyncRead + Unpin) -> CloseReason {
         let mut decoder = Decoder::new(self.limits);
         loop {
             let middle = decoder.pending() > 0;

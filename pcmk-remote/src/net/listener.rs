@@ -163,7 +163,13 @@ async fn serve(stream: TcpStream, peer: SocketAddr, ticket: Ticket, door: Arc<Do
         warn!("Could not set up the connection of {peer}: {error}");
         return;
     }
-    let handshake = tls::accept(&door.keys, QuickAck(stream));
+    let handshake = async {
+        // A peer that says nothing costs no more than its socket.
+        if stream.peek(&mut [0]).await.map_err(HandshakeError::Io)? == 0 {
+            return Err(HandshakeError::ClosedAtOnce);
+        }
+        tls::accept(&door.keys, QuickAck(stream)).await
+    };
     let result = tokio::select! {
         done = timeout(door.options.handshake_timeout, handshake) => done.unwrap_or(Err(HandshakeError::Timeout)),
         () = ticket.dropped() => Err(HandshakeError::Crowded),

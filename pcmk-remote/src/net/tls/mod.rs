@@ -88,9 +88,6 @@ where
 {
     let start = match LazyConfigAcceptor::new(Acceptor::default(), socket).await {
         Ok(start) => start,
-        Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-            return Err(HandshakeError::ClosedAtOnce);
-        }
         Err(error) => return Err(classify(error, None)),
     };
     // Only now: garbage and silent peers must not make us look at the disk.

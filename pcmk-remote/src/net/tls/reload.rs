@@ -244,3 +244,29 @@ fn read_if_changed(path: &Path, known: Option<&Stamp>) -> io::Result<Option<(Sta
     }
     Ok(Some((Stamp::of(&metadata), key)))
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A disk that hangs: the check under way does not come back.
+    #[tokio::test(start_paused = true)]
+    async fn while_a_check_hangs_the_last_good_key_serves() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("authkey");
+        std::fs::write(&path, b"secret").unwrap();
+        let store = KeyStore::open_paths(vec![path]).await.unwrap();
+        let good = store.current().await.unwrap();
+
+        lock(&store.shared.state).checking = true;
+        let begin = tokio::time::Instant::now();
+        for _ in 0..3 {
+            assert!(Arc::ptr_eq(&store.current().await.unwrap(), &good));
+        }
+        assert_eq!(begin.elapsed(), 3 * CHECK_DEADLINE);
+        assert!(lock(&store.shared.state).late);
+        drop(Done(&store.shared));
+        assert!(!lock(&store.shared.state).late);
+        assert!(store.current().await.is_ok());
+    }
+}
