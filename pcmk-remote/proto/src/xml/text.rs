@@ -31,8 +31,19 @@ pub fn is_char(char: char) -> bool {
 
 /// May an element or an attribute have this name?
 pub fn is_name(name: &str) -> bool {
+    // Almost every name is ASCII and need not be decoded.
+    if let Some((first, rest)) = name.as_bytes().split_first()
+        && is_ascii_name_start(*first)
+        && rest.iter().all(|byte| is_ascii_name_start(*byte) || matches!(byte, b'0'..=b'9' | b'-' | b'.'))
+    {
+        return true;
+    }
     let mut chars = name.chars();
     chars.next().is_some_and(is_name_start) && chars.all(|char| is_name_start(char) || is_name_rest(char))
+}
+
+fn is_ascii_name_start(byte: u8) -> bool {
+    matches!(byte, b'a'..=b'z' | b'_' | b'A'..=b'Z' | b':')
 }
 
 fn is_name_start(char: char) -> bool {
