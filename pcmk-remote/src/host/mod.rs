@@ -173,3 +173,27 @@ impl Inner {
         self.running.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use pcmk_proto::types::{AgentSpec, ResourceId};
+
+    use super::*;
+
+    #[tokio::test]
+    async fn a_running_agent_takes_little_memory() {
+        let (events, _) = tokio::sync::mpsc::unbounded_channel();
+        let host = Host::new(HostSettings::default(), events);
+        let call = AgentCall {
+            id: ResourceId::new("rsc").unwrap(),
+            agent: AgentSpec { class: "ocf".into(), provider: Some("p".into()), kind: "T".into() },
+            action: "monitor".into(),
+            interval_ms: 0,
+            timeout_ms: 0,
+            params: Vec::new(),
+            leave_group: false,
+        };
+        let size = size_of_val(&host.inner.run(OpId(1), call, &Arc::default()));
+        assert!(size < 4 << 10, "{size} bytes");
+    }
+}

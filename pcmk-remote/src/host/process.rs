@@ -136,7 +136,7 @@ impl<'a> Running<'a> {
 
     /// Waits for the process itself. Others that hold its pipes do not matter.
     async fn finish(mut self, control: &Control) -> Result<Ran, Outcome> {
-        let mut killed = false;
+        let (mut killed, mut warned) = (false, false);
         let status = loop {
             let (stdout, stderr) = (&mut self.stdout, &mut self.stderr);
             let drain = std::future::poll_fn(|cx| {
@@ -155,9 +155,9 @@ impl<'a> Running<'a> {
                     killed = true;
                     self.kill();
                 }
-                () = sleep(DEATH_PATIENCE), if killed => {
+                () = async { sleep(DEATH_PATIENCE).await }, if killed && !warned => {
                     tracing::warn!("{} process (PID {}) will not die!", self.name, self.pid);
-                    killed = false;
+                    warned = true;
                 }
                 () = drain => {}
             }

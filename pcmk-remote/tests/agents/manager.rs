@@ -7,10 +7,13 @@ use std::path::{Path, PathBuf};
 use std::pin::Pin;
 use std::process::{Child, Command, Stdio};
 use std::sync::{Arc, Mutex, MutexGuard};
+use std::time::{Duration, Instant};
 
 use futures_core::Stream;
 use zbus::message::{Message, Type};
 use zbus::{Connection, MessageStream, ObjectPath, Variant};
+
+use crate::rig::PATIENCE;
 
 pub(crate) const NAME: &str = "org.freedesktop.systemd1";
 const PATH: &str = "/org/freedesktop/systemd1";
@@ -141,8 +144,10 @@ impl Manager {
     }
 
     pub(crate) async fn called(&self, call: &str) {
+        let since = Instant::now();
         while !self.world().calls.iter().any(|seen| seen == call) {
-            tokio::time::sleep(std::time::Duration::from_millis(5)).await;
+            assert!(since.elapsed() < PATIENCE, "no call {call} in {:?}", self.calls());
+            tokio::time::sleep(Duration::from_millis(5)).await;
         }
     }
 
