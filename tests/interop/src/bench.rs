@@ -85,3 +85,16 @@ pub fn median(values: &[u64]) -> Option<u64> {
     sorted.sort_unstable();
     sorted.get(sorted.len() / 2).copied()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn log_lines_have_times() {
+        let time = stamp("Nov 22 09:26:22.461 c1 pacemaker-controld  [1] (x) notice: y").unwrap();
+        assert_eq!(time.as_millis(), ((9 * 60 + 26) * 60 + 22) * 1000 + 461);
+        assert!(stamp("Nov 22").is_err());
+        assert_eq!(median(&[9, 1, 5]), Some(5));
+    }
+}

@@ -39,3 +39,17 @@ fn parse(line: &str) -> Option<Call> {
         details: words.next().unwrap_or_default().trim().to_owned(),
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_line_is_a_call() {
+        let call = parse("1795349703845 w_start monitor 0 interval=1000").unwrap();
+        assert_eq!((call.resource.as_str(), call.action.as_str(), call.code), ("w_start", "monitor", 0));
+        assert_eq!((call.at, call.details.as_str()), (1_795_349_703_845, "interval=1000"));
+        assert_eq!(parse("1795349703845 w_start stop 0 ").unwrap().details, "");
+        assert_eq!(parse("half a li"), None);
+    }
+}

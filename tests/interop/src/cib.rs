@@ -182,3 +182,17 @@ fn pairs(into: &mut String, element: &str, id: &str, pairs: &[(String, String)])
     }
     let _ = write!(into, "</{element}>");
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn configuration_is_well_formed() {
+        let clone =
+            Primitive::witness("w").param("soft", "one").meta("x", "y").monitor("1s", "20s").promotable();
+        for xml in [initial(), clone.on("r1", 5).xml(), prefer_promoted("w-clone", "r1")] {
+            roxmltree::Document::parse(&xml).unwrap();
+        }
+    }
+}

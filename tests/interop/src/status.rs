@@ -13,8 +13,8 @@ pub struct Status {
     pub resources: Vec<ResourceState>,
     /// Failed actions, as text.
     pub failures: Vec<Failure>,
-    /// Whether there is a designated controller.
-    pub has_dc: bool,
+    /// The designated controller.
+    pub dc: Option<String>,
 }
 
 /// A node as the cluster sees it.
@@ -63,7 +63,7 @@ impl Status {
         let mut status = Self::default();
         for element in document.descendants().filter(Element::is_element) {
             match (element.tag_name().name(), element.parent().map(|p| p.tag_name().name())) {
-                ("current_dc", _) => status.has_dc = element.attribute("present") == Some("true"),
+                ("current_dc", _) => status.dc = element.attribute("name").map(str::to_owned),
                 ("node", Some("nodes")) => status.nodes.push(node(element)),
                 ("resource", _) => status.resources.push(resource(element)),
                 ("failure", _) => status.failures.push(Failure {
@@ -133,4 +133,31 @@ fn resource(element: Element<'_, '_>) -> ResourceState {
 
 fn text(element: Element<'_, '_>, name: &str) -> String {
     element.attribute(name).unwrap_or_default().to_owned()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reads_what_both_releases_print() {
+        let status = Status::parse(
+            "<pacemaker-result><summary><current_dc present='true' name='c1'/></summary><nodes>\
+             <node name='c1' online='true' unclean='false' pending='false' type='member'/>\
+             <node name='r1' online='true' unclean='true' pending='false' type='remote'/></nodes><resources>\
+             <resource id='r1' role='Started' managed='true' failed='false'><node name='c1'/></resource>\
+             <clone id='w-clone'><resource id='w' role='Slave' managed='true'><node name='r2'/></resource>\
+             <resource id='w' role='Promoted' managed='false'><node name='r1'/></resource></clone></resources>\
+             <failures><failure op_key='w_monitor_1000' node='r1' exitstatus='error' exitreason='why'/></failures>\
+             </pacemaker-result>",
+        )
+        .unwrap();
+        assert_eq!(status.dc.as_deref(), Some("c1"));
+        assert!(status.online("c1"), "online");
+        assert!(!status.online("r1"), "unclean is not online");
+        assert_eq!(status.place("w"), "Promoted on r1 unmanaged, Unpromoted on r2");
+        assert_eq!(status.place("nothing"), "Stopped");
+        assert_eq!(status.host_of("r1").as_deref(), Some("c1"));
+        assert_eq!(status.failures[0].reason, "why");
+    }
 }

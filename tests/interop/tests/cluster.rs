@@ -46,6 +46,8 @@ const TESTS: &[(&str, Test)] = &[
     ("output_binary", output::binary),
     ("output_large", output::large),
     ("exit_reason_utf8", output::exit_reason_utf8),
+    ("exit_reason_markup", output::exit_reason_markup),
+    ("exit_reason_utf8_and_markup", output::exit_reason_utf8_and_markup),
     ("connection_moves", connection::moves),
     ("stop_drains", connection::stop_drains),
     ("killed_daemon_is_fenced", faults::killed),
@@ -54,14 +56,38 @@ const TESTS: &[(&str, Test)] = &[
     ("cluster_node_dies", connection::cluster_node_dies),
 ];
 
-/// What the C daemon is known to get wrong: a trial that fails as expected passes, and one that passes
-/// unexpectedly fails.
-const KNOWN: &[(Daemon, Suite, &str, &str)] = &[(
-    Daemon::Theirs,
-    Suite::Bookworm,
-    "stop_drains",
-    "2.1.5 exits at once on SIGTERM (a regression, reverted in 2.1.6) and is fenced for it",
-)];
+/// What is known to go wrong: a trial that fails as expected passes, and one that passes unexpectedly fails.
+const KNOWN: &[Known] = &[
+    Known {
+        test: "stop_drains",
+        suite: Suite::Bookworm,
+        daemons: &[Daemon::Theirs],
+        reason: "2.1.5 exits at once on SIGTERM (a regression, reverted in 2.1.6) and is fenced for it",
+    },
+    Known {
+        test: "exit_reason_utf8_and_markup",
+        suite: Suite::Bookworm,
+        daemons: &[Daemon::Ours, Daemon::Theirs],
+        reason: "the controller of 2.1.5 stops escaping after two bytes beyond ASCII: its own change of the CIB is \
+                 malformed",
+    },
+];
+
+/// A trial that fails for a reason that lies outside our daemon.
+struct Known {
+    test: &'static str,
+    suite: Suite,
+    daemons: &'static [Daemon],
+    reason: &'static str,
+}
+
+impl Known {
+    fn reason(test: &str, suite: Suite, daemon: Daemon) -> Option<&'static str> {
+        let mut known = KNOWN.iter();
+        let entry = known.find(|k| k.test == test && k.suite == suite && k.daemons.contains(&daemon));
+        entry.map(|known| known.reason)
+    }
+}
 
 fn main() -> ExitCode {
     let args = Arguments::from_args();
@@ -93,8 +119,8 @@ fn prepared() -> Result<(Option<World>, Vec<Trial>)> {
     let mut trials = Vec::new();
     for (name, test) in TESTS {
         for bed in &beds {
-            let known = KNOWN.iter().find(|(d, s, n, _)| *d == daemon && *s == bed.suite() && n == name);
-            let (bed, test, known) = (Arc::clone(bed), *test, known.map(|(.., reason)| *reason));
+            let known = Known::reason(name, bed.suite(), daemon);
+            let (bed, test) = (Arc::clone(bed), *test);
             trials.push(Trial::test(full_name(name, bed.suite()), move || Ok(bed.run(test, known)?)));
         }
     }

@@ -168,7 +168,7 @@ fn stop(story: &Story, cluster: &Cluster) -> Result<()> {
     cluster.node("r1")?.run(&["systemctl", "stop", "pacemaker_remote"])?;
     story.say(&format!("stopped after {}", short(began.elapsed())));
     story.say(&place(cluster, "dummy", "Started on r2")?);
-    cluster.settle()?;
+    wait::until_eq(secs(40), "the controller to be idle", &true, || cluster.is_idle())?;
     let fenced = !cluster.fenced_since(at, "r1").is_empty();
     story.say(if fenced { "but r1 was fenced" } else { "r1 was not fenced" });
     // The C daemon of 2.1.5 is known for it.

@@ -17,7 +17,7 @@ pub(crate) fn stop_drains(bed: &Bed) -> Result<()> {
     node.run_long(&["systemctl", "stop", "pacemaker_remote"], secs(60))?;
     cluster.wait_place("w_drain", "Started on r2", secs(40))?;
     cluster.wait_place("r1", "Stopped", secs(40))?;
-    cluster.settle()?;
+    wait::until_eq(secs(40), "the controller to be idle", &true, || cluster.is_idle())?;
     let fenced = cluster.fenced_since(start, "r1");
     if !fenced.is_empty() {
         return fail(format!("r1 was fenced: {fenced:?}"));
