@@ -86,6 +86,7 @@ fn serve(options: &Options) -> ExitCode {
 fn prepare_process() {
     // Nothing of this can fail in a way that another start would mend, so the daemon goes on.
     let _ = crate::sys::reset_signals();
+    let _ = crate::sys::reset_scheduling_in_children();
     let _ = crate::sys::close_on_exec_from(3);
     umask(Mode::from_bits_truncate(0o026));
     let _ = std::env::set_current_dir("/var/lib/pacemaker/cores");
