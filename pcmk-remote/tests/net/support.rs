@@ -24,9 +24,9 @@ use tokio::time::timeout;
 /// No test waits longer than this for one thing.
 pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
-/// A peer that is served while another misbehaves must be answered within 10 ms. That is measured with
-/// the release build; here an unoptimised build shares two cores with other tests, so the median has to
-/// keep the promise and a single answer may take longer.
+/// A peer that is served while another misbehaves must be answered within 10 ms. Here an unoptimised build
+/// shares the cores with other tests, and client and server share a thread: so only the median is held to
+/// that, and the bound on a single answer is no proof of it.
 pub(crate) const SERVED_MEDIAN: Duration = Duration::from_millis(10);
 pub(crate) const SERVED_WORST: Duration = Duration::from_millis(500);
 
