@@ -18,6 +18,6 @@ pub struct Limits {
 impl Default for Limits {
     /// 20 MiB is what Pacemaker 2.1.11 and later accept; the rest is far above what any release sends.
     fn default() -> Self {
-        Self { message: 20 << 20, depth: 256, attributes: 4096, elements: 500_000 }
+        Self { message: 20 << 20, depth: 256, attributes: 4096, elements: 200_000 }
     }
 }

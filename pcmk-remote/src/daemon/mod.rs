@@ -84,6 +84,7 @@ fn serve(options: &Options) -> ExitCode {
 
 /// What agents inherit from a process is part of their contract: signals, descriptors, umask, directory.
 fn prepare_process() {
+    crate::sys::keep_little_memory();
     // Nothing of this can fail in a way that another start would mend, so the daemon goes on.
     let _ = crate::sys::reset_signals();
     let _ = crate::sys::reset_scheduling_in_children();

@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 
@@ -24,6 +24,7 @@ use tracing::{debug, info, warn};
 use super::outbox::{End, Outbox};
 use super::{CloseReason, NetEvent, ServerOptions};
 use crate::ids::ClientId;
+use crate::sys;
 
 /// Serves one peer until it goes.
 pub(super) async fn run(
@@ -66,6 +67,7 @@ pub(super) async fn run(
         _ => warn!("Closed the connection of {client} ({peer}): {reason}"),
     }
     let _ = events.send(NetEvent::Closed { client, reason }).await;
+    return_memory_later();
 }
 
 /// A socket that acknowledges what it receives at once.
@@ -108,6 +110,10 @@ static NEXT_CLIENT: AtomicU64 = AtomicU64::new(1);
 const CLOSE_DEADLINE: Duration = Duration::from_secs(5);
 /// Documents larger than this are read on another thread: other peers must not wait.
 const LARGE_DOCUMENT: usize = 64 << 10;
+/// Documents larger than this leave memory behind that is worth collecting.
+const HUGE_DOCUMENT: usize = 1 << 20;
+/// When it is collected: the document has been dealt with by then.
+const COLLECT_AFTER: Duration = Duration::from_secs(1);
 /// Most text in one TLS record.
 const RECORD: usize = 16 << 10;
 
@@ -164,6 +170,9 @@ impl Inlet {
     /// does: the frame was whole, so the next one is where it should be.
     async fn deliver(&self, frame: Frame) -> bool {
         let id = frame.id;
+        if frame.payload.len() > HUGE_DOCUMENT {
+            return_memory_later();
+        }
         match parse(frame.payload, self.limits).await {
             Ok(request) => {
                 debug!("{}: message {id}: request {}", self.client, request.msg_id);
@@ -180,6 +189,18 @@ impl Inlet {
             }
         }
         true
+    }
+}
+
+/// Once for all that comes until then.
+fn return_memory_later() {
+    static PLANNED: AtomicBool = AtomicBool::new(false);
+    if !PLANNED.swap(true, Ordering::Relaxed) {
+        tokio::spawn(async {
+            sleep(COLLECT_AFTER).await;
+            PLANNED.store(false, Ordering::Relaxed);
+            spawn_blocking(sys::return_memory);
+        });
     }
 }
 

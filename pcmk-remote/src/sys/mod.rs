@@ -2,6 +2,7 @@
 #![allow(unsafe_code)]
 
 mod localtime;
+mod memory;
 
 use std::io;
 
@@ -9,6 +10,7 @@ use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 
 pub use localtime::{LocalTime, local_time};
+pub use memory::{keep_little_memory, return_memory};
 
 /// Marks every descriptor from `first` on close-on-exec, so that agents do not inherit what the
 /// daemon itself was started with.
