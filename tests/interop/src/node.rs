@@ -96,7 +96,10 @@ impl Node {
         fs::create_dir_all(disk.join("etc/default"))?;
         fs::write(disk.join("etc/hostname"), spec.name)?;
         // There is no name server in here: nobody is to wait for one.
-        fs::write(disk.join("etc/hosts"), format!("127.0.0.1 localhost\n{} {}\n", node.address(), spec.name))?;
+        fs::write(
+            disk.join("etc/hosts"),
+            format!("127.0.0.1 localhost\n{} {}\n", node.address(), spec.name),
+        )?;
         fs::write(disk.join("etc/resolv.conf"), "")?;
         let key = disk.join("etc/pacemaker/authkey");
         fs::write(&key, spec.key)?;
