@@ -152,7 +152,7 @@ pub fn remote(name: &str, address: &str, hosts: &[String]) -> Primitive {
         .param("server", address)
         .param("reconnect_interval", "2s")
         .op("monitor", REMOTE_INTERVAL, &format!("timeout='{REMOTE_TIMEOUT}'"))
-        .op("start", "0s", "timeout='30s'")
+        .op("start", "0s", "timeout='12s'")
         .op("stop", "0s", "timeout='30s'");
     hosts.iter().fold(resource, |resource, host| resource.on(host, 10))
 }

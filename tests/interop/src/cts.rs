@@ -106,7 +106,9 @@ impl Pool {
 }
 
 fn cts_exec(node: &Node, args: &[&str]) -> Result<Output> {
-    let script = "exec env PYTHONPATH=$(echo /usr/lib/python3*/site-packages) \
+    // The C daemon closes every possible descriptor one by one before it runs an agent: with a limit of a
+    // thousand million that takes longer than the tests wait.
+    let script = "ulimit -n 1024; exec env PYTHONPATH=$(echo /usr/lib/python3*/site-packages) \
                   python3 /usr/share/pacemaker/tests/cts-exec -R \"$@\"";
     let mut words = vec!["sh", "-c", script, "cts-exec"];
     words.extend(args);

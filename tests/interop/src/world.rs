@@ -129,6 +129,7 @@ fn check_machine() -> Result<()> {
 /// Starts the janitor and turns this process into the sandbox's `unshare`.
 fn outside() -> Result<World> {
     fs::create_dir_all(images::cache()?.join("world"))?;
+    allow_many_systemds()?;
     let root = cgroup_root()?;
     sweep(&root);
     let cgroup = root.join(format!("{CGROUP_PREFIX}{}", getpid()));
@@ -149,6 +150,15 @@ fn outside() -> Result<World> {
     unshare.arg("--").arg(inner.get_program()).args(inner.get_args());
     unshare.env(STAGE, "init").env(CGROUP, &cgroup);
     Err(unshare.exec()).context("unshare")
+}
+
+/// Every systemd watches files, and the kernel's default limit is enough for about a dozen of them. This is
+/// the one setting of the machine that a run changes (until the next boot).
+fn allow_many_systemds() -> Result<()> {
+    const LIMIT: &str = "/proc/sys/fs/inotify/max_user_instances";
+    const ENOUGH: u32 = 1024;
+    let now = fs::read_to_string(LIMIT)?.trim().parse::<u32>().unwrap_or(0);
+    if now < ENOUGH { fs::write(LIMIT, ENOUGH.to_string()).context(LIMIT) } else { Ok(()) }
 }
 
 /// This program, with the same arguments, at another stage.
