@@ -71,6 +71,9 @@ impl World {
     }
 
     fn inside() -> Result<Self> {
+        // PID 1 has them blocked, and what is blocked is inherited: by the C daemon too, that then never hears of
+        // an agent's end.
+        awaited().thread_unblock().context("unblocking signals")?;
         let dir = images::cache()?.join("world");
         let cgroup = env::var_os(CGROUP).context("the sandbox was entered without a cgroup")?;
         mount(Some("world"), &dir, Some("tmpfs"), MsFlags::empty(), Some("mode=755"))
@@ -168,13 +171,15 @@ fn again(stage: &str, cgroup: &Path) -> Result<Command> {
     Ok(command)
 }
 
+/// The signals that PID 1 waits for.
+fn awaited() -> SigSet {
+    [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP].into_iter().collect()
+}
+
 /// PID 1 of the sandbox: starts the program, reaps orphans, and ends everything when the program has ended or
 /// somebody wants an end.
 fn init() -> ! {
-    let mut signals = SigSet::empty();
-    for signal in [Signal::SIGCHLD, Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
-        signals.add(signal);
-    }
+    let signals = awaited();
     let cgroup = env::var_os(CGROUP).unwrap_or_default();
     let started = signals
         .thread_block()

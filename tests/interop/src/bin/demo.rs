@@ -181,7 +181,7 @@ fn stop(story: &Story, cluster: &Cluster) -> Result<()> {
 
 /// Waits for a resource to be in a place, and says so.
 fn place(cluster: &Cluster, id: &str, place: &str) -> Result<String> {
-    cluster.wait_place(id, place, secs(60))?;
+    cluster.wait_place(id, place, secs(90))?;
     Ok(format!("{id}: {place}"))
 }
 

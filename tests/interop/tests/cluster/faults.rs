@@ -65,6 +65,6 @@ fn strike(bed: &Bed, fault: impl Fn(&Node) -> Result<()>, bound: Duration) -> Re
     for (name, _) in &victims {
         cluster.wait_online(name, secs(90))?;
     }
-    cluster.wait_place("w_safe", "Started on r1", secs(40))?;
+    cluster.wait_place("w_safe", "Started on r1", secs(90))?;
     Ok(times)
 }
