@@ -62,6 +62,8 @@ fn text_comments_and_instructions() {
         text("&"),
     ];
     assert_eq!(tree.unwrap().children, expected);
+    // roxmltree keeps the carriage return here; libxml2 and expat do as we do.
+    assert_eq!(read("<a>\r\r&lt;\r</a>").unwrap().children, [text("\n\n<\n")]);
 }
 
 #[test]
