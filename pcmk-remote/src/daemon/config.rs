@@ -293,8 +293,10 @@ fn agent_env(env: &Environment, log: &LogConfig) -> Vec<(OsString, OsString)> {
     }
     agent.insert("PCMK_service".into(), SERVICE.into());
     let mut export = |name: &str, value: &OsStr| {
+        // Releases differ in which of these they set, agents in which they read.
         for prefix in ["HA_", "PCMK_"] {
             agent.insert(format!("{prefix}{name}").into(), value.into());
+            agent.insert(format!("{prefix}{}", name.to_ascii_lowercase()).into(), value.into());
         }
     };
     if let Some(facility) = &log.facility {

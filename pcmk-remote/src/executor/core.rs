@@ -212,10 +212,11 @@ impl Executor {
     }
 
     fn register(&mut self, asked: &Asked, version: Option<&str>, is_provider: bool, now: Now) {
-        let version = version.unwrap_or("1.0");
+        // No release leaves it out, and none accepts a client that does.
+        let version = version.unwrap_or("");
         let accepted = version.split('.').next().and_then(|major| major.parse::<u32>().ok()) >= Some(1);
         if !accepted {
-            error!("Cluster API version must be greater than or equal to 1.0, not {version}");
+            error!("Cluster API version must be greater than or equal to 1.0, not '{version}'");
         } else if is_provider {
             info!("Client {} provides the cluster's services", self.name(asked.client));
             self.clients.add_provider(asked.client);
@@ -240,7 +241,7 @@ impl Executor {
             }
             Some(false) | None => {
                 if known.is_some() {
-                    self.abandon(&id, now);
+                    self.abandon(&id, false, now);
                 }
                 info!("Cached agent information for '{id}'");
                 let resource = Resource {
@@ -270,11 +271,12 @@ impl Executor {
         let Some(id) = id else { return self.reply(asked, ENODEV) };
         let mut rc = 0;
         if self.resources.contains_key(&id) {
-            self.abandon(&id, now);
-            // The controller then waits for the result that says "deleted".
+            // The controller then waits for the result that says "deleted", which for an operation that
+            // is killed here comes before the reply.
             if self.running_command(&id).is_some() {
                 rc = EINPROGRESS;
             }
+            self.abandon(&id, true, now);
         } else {
             info!("Ignoring unregistration of resource '{id}', which is not registered");
         }
@@ -347,12 +349,9 @@ impl Executor {
 
     fn cancel(&mut self, id: &ResourceId, action: &str, interval_ms: u32, now: Now) -> i32 {
         let Some(resource) = self.resources.get(id) else { return ENODEV };
-        let found = resource
-            .pending
-            .iter()
-            .chain(&resource.established)
-            .copied()
-            .find(|key| self.commands.get(key).is_some_and(|command| command.is(action, interval_ms)));
+        let found = resource.pending.iter().chain(&resource.established).copied().find(|key| {
+            self.commands.get(key).is_some_and(|command| command.is_exactly(action, interval_ms))
+        });
         match found {
             Some(key) => {
                 self.cancel_command(key, false, now);

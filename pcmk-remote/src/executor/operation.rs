@@ -96,6 +96,11 @@ impl Command {
         self.interval_ms == interval_ms && self.action.eq_ignore_ascii_case(action)
     }
 
+    /// As a cancellation names it: there the case of letters counts.
+    pub(super) fn is_exactly(&self, action: &str, interval_ms: u32) -> bool {
+        self.interval_ms == interval_ms && self.action == action
+    }
+
     pub(super) fn call(&self) -> AgentCall {
         let leave_group = self
             .params

@@ -156,10 +156,10 @@ impl Executor {
 
     /// Removes a registration: what never ran or recurs is cancelled, what runs once goes on and is
     /// reported as belonging to a deleted resource.
-    pub(super) fn abandon(&mut self, id: &ResourceId, now: Now) {
+    pub(super) fn abandon(&mut self, id: &ResourceId, deleted: bool, now: Now) {
         let Some(resource) = self.resources.remove(id) else { return };
         for key in resource.pending.into_iter().chain(resource.established) {
-            self.cancel_command(key, true, now);
+            self.cancel_command(key, deleted, now);
         }
         if let Some(key) = self.running_command(id)
             && let Some(command) = self.commands.get_mut(&key)

@@ -24,7 +24,8 @@ fn registration_tells_version_uptime_and_token() {
 fn ancient_protocol_versions_are_refused_and_provide_nothing() {
     let mut story = Story::new();
     story.input(Input::Connected { client: CONTROLLER, token: "t".into() });
-    for (version, rc) in [(Some("0.9"), -71), (Some("x"), -71), (Some("1"), 0), (None, 0), (Some("2.0"), 0)] {
+    for (version, rc) in [(Some("0.9"), -71), (Some("x"), -71), (None, -71), (Some("1"), 0), (Some("2.0"), 0)]
+    {
         let operation =
             Operation::Register { protocol_version: version.map(Into::into), is_ipc_provider: Some(true) };
         assert_eq!(story.ask(0, operation).rc, rc, "{version:?}");
