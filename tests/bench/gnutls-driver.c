@@ -108,6 +108,11 @@ static int handshake(struct client *c, int fd)
         die("priority: %s near '%s'", gnutls_strerror(rc), where);
     gnutls_transport_set_int(c->tls, fd);
     gnutls_credentials_set(c->tls, GNUTLS_CRD_PSK, credentials);
+    if (priority != NULL && strstr(priority, "ANON") != NULL) {
+        gnutls_anon_client_credentials_t nobody;
+        gnutls_anon_allocate_client_credentials(&nobody);
+        gnutls_credentials_set(c->tls, GNUTLS_CRD_ANON, nobody);
+    }
     gnutls_handshake_set_timeout(c->tls, PATIENCE_S * 1000);
     do
         rc = gnutls_handshake(c->tls);

@@ -130,6 +130,11 @@ impl Client {
         self.pipe.write_all(&frame).context("gnutls-driver")
     }
 
+    /// How long sending may wait for a daemon that does not read.
+    pub fn write_timeout(&self, limit: Duration) -> Result<()> {
+        self.pipe.set_write_timeout(Some(limit)).context("timeout")
+    }
+
     /// Sends these bytes as one TLS record (more if longer than 16 KiB).
     pub fn send_record(&mut self, data: &[u8]) -> Result<()> {
         self.order(b'S', data)

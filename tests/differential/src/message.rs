@@ -188,7 +188,42 @@ impl Normaliser {
             };
             *value = known;
         }
+        sort_parameters(&mut fields);
+        number_repeated(&mut fields);
         Entry { key: key.join(" "), fields }
+    }
+}
+
+/// Parameters come back in the order of a hash table: by name, the numbered ones included.
+fn sort_parameters(fields: &mut Vec<(String, String)>) {
+    let mut parameters = Vec::new();
+    let mut name = String::new();
+    fields.retain_mut(|(path, value)| {
+        match path.as_str() {
+            "<attributes/param>" => {}
+            "attributes/param/name" => name.clone_from(value),
+            "attributes/param/value" => {
+                parameters.push((format!("attributes/param {name}"), std::mem::take(value)));
+            }
+            other if other.starts_with("attributes/") => {
+                parameters.push((std::mem::take(path), std::mem::take(value)));
+            }
+            _ => return true,
+        }
+        false
+    });
+    parameters.sort();
+    fields.append(&mut parameters);
+}
+
+/// Gives every name after its first occurrence a number, so that each stands for one value.
+fn number_repeated(fields: &mut [(String, String)]) {
+    let mut seen = std::collections::HashMap::new();
+    for (name, _) in fields {
+        let count = seen.entry(name.clone()).and_modify(|n| *n += 1).or_insert(1);
+        if *count > 1 {
+            let _ = write!(name, " #{count}");
+        }
     }
 }
 

@@ -52,10 +52,20 @@ fn read(name: &str) -> Result<String> {
 /// Plays everything against one daemon.
 fn plays(kind: Kind, scenarios: &[Scenario]) -> Result<Plays> {
     let mut node = Node::start(kind)?;
-    Ok(scenarios.iter().map(|scenario| play(&mut node, scenario)).collect())
+    let timed = std::env::var_os("PCMK_DIFFERENTIAL_TIMES").is_some();
+    let one = |scenario: &Scenario| {
+        let begin = Instant::now();
+        let played = play(&mut node, scenario);
+        if timed {
+            eprintln!("{:>8.2} s  {}: {}", begin.elapsed().as_secs_f64(), kind.name(), scenario.name);
+        }
+        played
+    };
+    Ok(scenarios.iter().map(one).collect())
 }
 
 fn run(filter: &str, print: Option<&str>, list: bool) -> Result<bool> {
+    let begin = Instant::now();
     let mut scenarios = parse(&read("script")?)?;
     scenarios.retain(|scenario| scenario.name.contains(filter));
     let pairs = [Kind::C215, Kind::C300];
@@ -96,7 +106,6 @@ fn run(filter: &str, print: Option<&str>, list: bool) -> Result<bool> {
     let ours = get(Kind::Ours)?;
     let tests = pairs.len() * scenarios.len() + 1;
     println!("\nrunning {tests} tests");
-    let begin = Instant::now();
     let mut used = vec![false; accepted.len()];
     let mut failures = Vec::new();
     for pair in pairs {
