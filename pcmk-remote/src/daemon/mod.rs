@@ -87,7 +87,6 @@ fn prepare_process() {
     crate::sys::keep_little_memory();
     // Nothing of this can fail in a way that another start would mend, so the daemon goes on.
     let _ = crate::sys::reset_signals();
-    crate::sys::return_large_blocks();
     let _ = crate::sys::reset_scheduling_in_children();
     let _ = crate::sys::close_on_exec_from(3);
     umask(Mode::from_bits_truncate(0o026));

@@ -52,16 +52,6 @@ pub fn reset_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Keeps what a large message took from staying with us: the C library would raise its bound for
-/// memory that goes straight back to the system with every large block it sees freed.
-pub fn return_large_blocks() {
-    #[cfg(target_env = "gnu")]
-    for option in [libc::M_MMAP_THRESHOLD, libc::M_TRIM_THRESHOLD] {
-        // SAFETY: takes two integers; the value is the one that the library begins with.
-        unsafe { libc::mallopt(option, 128 << 10) };
-    }
-}
-
 /// Makes children start with the default scheduling policy and no raised priority, whatever the
 /// daemon was given (`CPUSchedulingPolicy=`, a negative `Nice=`).
 pub fn reset_scheduling_in_children() -> io::Result<()> {
