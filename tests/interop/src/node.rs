@@ -173,14 +173,10 @@ impl Node {
         Ok(Power { holder, pid })
     }
 
-    /// Makes the cable between the switch and the machine. It vanishes with the machine's network namespace.
+    /// Makes the cable between the switch and the machine.
     fn plug_in(&self, pid: u32) -> Result<()> {
         let (port, bridge, pid) = (self.port(), format!("br{}", self.switch), pid.to_string());
-        // The namespace of a machine just switched off, and with it the old cable, may take a moment to go.
-        wait::until(secs(10), "the old cable to vanish", || {
-            let pair = ["ip", "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &pid];
-            run::host(&pair).map(Some)
-        })?;
+        run::host(&["ip", "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &pid])?;
         run::host(&["ip", "link", "set", &port, "master", &bridge, "up"]).map(drop)
     }
 
@@ -190,6 +186,8 @@ impl Node {
         // The holder takes the machine's PID 1 with it, and that one everything else.
         power.holder.kill()?;
         power.holder.wait()?;
+        // The cable goes with the machine's network namespace, but that may take the kernel its time.
+        let _ = run::host(&["ip", "link", "del", &self.port()]);
         let gone = PathBuf::from(format!("/proc/{}", power.pid));
         wait::until(secs(20), "the node's processes to be gone", || Ok((!gone.exists()).then_some(())))?;
         wait::until(secs(20), "the node's cgroups to be empty", || Ok(Some(remove_cgroup(&self.cgroup)?)))

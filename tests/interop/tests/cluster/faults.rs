@@ -50,9 +50,13 @@ fn strike(bed: &Bed, fault: impl Fn(&Node) -> Result<()>, bound: Duration) -> Re
     }
     let mut times = Vec::new();
     for (name, at) in &victims {
-        let request = wait::until(bound + secs(10), &format!("the cluster to fence {name}"), || {
-            Ok(cluster.fenced_since(*at, name).into_iter().next())
-        })?;
+        let request =
+            wait::until(bound + secs(10), &format!("the cluster to fence {name}"), || {
+                match cluster.fenced_since(*at, name).into_iter().next() {
+                    Some(request) => Ok(Some(request)),
+                    None => fail(format!("the cluster thinks {name} is {}", cluster.status()?.place(name))),
+                }
+            })?;
         times.push(request.asked.duration_since(*at).unwrap_or_default());
     }
     println!("{}: {victims:?} fencing asked for after {times:?}", bed.suite());
