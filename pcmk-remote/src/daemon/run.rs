@@ -25,8 +25,8 @@ use crate::net::{self, NetEvent, Outbox, Server, ServerHandle, ServerOptions};
 const REQUESTS: usize = 64;
 /// How long peers may take to hear that we close.
 const GOODBYE: Duration = Duration::from_secs(1);
-/// How long running alerts hold up the end.
-const ALERTS: Duration = Duration::from_secs(30);
+/// How long running alerts hold up the end: the default timeout of an alert and five seconds.
+const ALERTS: Duration = Duration::from_secs(35);
 
 /// Serves until told to stop.
 pub(super) async fn run(config: Config, logging: &Logging) -> Result<(), Fatal> {
