@@ -12,6 +12,7 @@ use super::bed::Bed;
 pub(crate) fn cleanup_and_refresh(bed: &Bed) -> Result<()> {
     let cluster = &bed.cluster;
     bed.started(&Primitive::witness("w_clean").monitor("1s", "20s").on("r1", WISH))?;
+    bed.goes_on("r1", "w_clean", 1000, 1)?;
     bed.r1()?.exec(&["rm", "/run/witness-w_clean"])?;
     bed.expect_deeds("r1", "w_clean", 0, &["monitor=7", "start=0", "stop=0", "start=0"])?;
     cluster.settle()?;

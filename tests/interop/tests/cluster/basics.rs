@@ -28,6 +28,7 @@ pub(crate) fn probe_start_monitor(bed: &Bed) -> Result<()> {
 
 pub(crate) fn failed_monitor_recovers(bed: &Bed) -> Result<()> {
     bed.started(&Primitive::witness("w_fail").monitor("1s", "20s").on("r1", WISH))?;
+    bed.goes_on("r1", "w_fail", 1000, 1)?;
     bed.r1()?.exec(&["rm", "/run/witness-w_fail"])?;
     bed.expect_deeds("r1", "w_fail", 0, &["monitor=7", "start=0", "stop=0", "start=0"])?;
     bed.cluster.settle()?;

@@ -70,7 +70,6 @@ pub(crate) fn cluster_node_dies(bed: &Bed) -> Result<()> {
     cluster.settle()?;
     bed.goes_on("r1", "w_live", 1000, 2)?;
     cluster.wait_place("w_live", "Started on r1", secs(20))?;
-    bed.untouched("r1", "w_live", from)?;
     if cluster.fenced_since(start, &host).is_empty() {
         return fail(format!("{host} was not fenced"));
     }
@@ -78,6 +77,7 @@ pub(crate) fn cluster_node_dies(bed: &Bed) -> Result<()> {
     if !fenced.is_empty() {
         return fail(format!("r1 was fenced: {fenced:?}"));
     }
+    bed.untouched("r1", "w_live", from)?;
     cluster.stay_off(&host, false);
     cluster.switch_on(&host)?;
     wait::until(secs(60), &format!("{host} to be back"), || Ok(cluster.status()?.online(&host).then_some(())))
