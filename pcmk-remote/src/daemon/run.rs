@@ -110,6 +110,7 @@ impl Daemon {
                 Input::Connected { client, token: node::uuid() }
             }
             NetEvent::Request { client, request } => Input::Request { client, request },
+            NetEvent::Unreadable { client, msg_id } => Input::Unreadable { client, msg_id },
             NetEvent::Closed { client, reason } => {
                 debug!("Connection {client} ended: {reason}");
                 self.outboxes.remove(&client);
@@ -184,7 +185,7 @@ impl Daemon {
                 match from_net.recv().await {
                     Some(NetEvent::Closed { client, .. }) => drop(self.outboxes.remove(&client)),
                     Some(NetEvent::Connected { outbox, .. }) => outbox.close(),
-                    Some(NetEvent::Request { .. }) => {}
+                    Some(NetEvent::Request { .. } | NetEvent::Unreadable { .. }) => {}
                     None => break,
                 }
             }

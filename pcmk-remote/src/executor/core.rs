@@ -89,6 +89,7 @@ impl Executor {
         match input {
             Input::Connected { client, token } => self.connected(client, token),
             Input::Request { client, request } => self.request(client, request, now),
+            Input::Unreadable { client, msg_id } => self.unreadable(client, msg_id),
             Input::Disconnected { client } => self.disconnected(client, now),
             Input::Spawned { op, pid } => self.spawned(op, pid),
             Input::Finished { op, outcome } => self.finished(op, outcome, now),
@@ -168,8 +169,7 @@ impl Executor {
         if !self.clients.contains(client) {
             return;
         }
-        // Every request counts, whatever it is; the controller needs the number of an exec to be new.
-        self.call_id = self.call_id.checked_add(1).unwrap_or(1);
+        self.count_request();
         if let Some(name) = &request.client_name {
             self.clients.set_name(client, name);
         }
@@ -209,6 +209,19 @@ impl Executor {
                 self.reply(&asked, EOPNOTSUPP);
             }
         }
+    }
+
+    fn unreadable(&mut self, client: ClientId, msg_id: i64) {
+        if self.clients.contains(client) {
+            self.count_request();
+            let asked = Asked { client, msg_id, call_id: self.call_id, options: CallOptions::default() };
+            self.reply(&asked, EINVAL);
+        }
+    }
+
+    /// Every request counts, whatever it is; the controller needs the number of an exec to be new.
+    fn count_request(&mut self) {
+        self.call_id = self.call_id.checked_add(1).unwrap_or(1);
     }
 
     fn register(&mut self, asked: &Asked, version: Option<&str>, is_provider: bool, now: Now) {

@@ -93,6 +93,13 @@ pub enum Input {
         /// What.
         request: Request,
     },
+    /// A client asks for something that cannot be made out.
+    Unreadable {
+        /// Who asks.
+        client: ClientId,
+        /// The number that the answer must carry.
+        msg_id: i64,
+    },
     /// A client is gone.
     Disconnected {
         /// Which.

@@ -154,6 +154,9 @@ impl World {
                 );
             }
             _ if argument == 0xff => self.input(Input::Terminate, None),
+            _ if argument == 0xfe => {
+                self.input(Input::Unreadable { client: ClientId(u64::MAX), msg_id: 1 }, None);
+            }
             _ => self.ask(client, None, 0, Operation::Poke { origin: None }),
         }
     }

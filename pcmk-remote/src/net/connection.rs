@@ -10,7 +10,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use pcmk_proto::frame::{Decoder, EncodedFrame, Frame, FrameError, HEADER_LEN};
 use pcmk_proto::limits::Limits;
-use pcmk_proto::lrmd::Request;
+use pcmk_proto::lrmd::{MessageError, Request};
 use pcmk_proto::xml::Element;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, ReadBuf};
@@ -166,8 +166,8 @@ impl Inlet {
         CloseReason::PeerClosed
     }
 
-    /// `false` if nobody listens any more. A message that makes no sense is dropped, as the C daemon
-    /// does: the frame was whole, so the next one is where it should be.
+    /// `false` if nobody listens any more. A message that makes no sense is no reason to close: the frame
+    /// was whole, so the next one is where it should be.
     async fn deliver(&self, frame: Frame) -> bool {
         let id = frame.id;
         if frame.payload.len() > HUGE_DOCUMENT {
@@ -185,6 +185,11 @@ impl Inlet {
             }
             Err(error) => {
                 warn!("Ignored message {id} of {} ({}): {error}", self.client, self.peer);
+                if let Nonsense::Request { msg_id, .. } = error
+                    && self.events.send(NetEvent::Unreadable { client: self.client, msg_id }).await.is_err()
+                {
+                    return false;
+                }
                 yield_now().await;
             }
         }
@@ -227,14 +232,24 @@ enum Nonsense {
     #[error("{0}")]
     Xml(#[from] pcmk_proto::xml::XmlError),
     #[error("{0}")]
-    Message(#[from] pcmk_proto::lrmd::MessageError),
+    Message(MessageError),
+    /// Its number can be read, so that it can be answered.
+    #[error("request {msg_id}: {error}")]
+    Request { msg_id: i64, error: MessageError },
     #[error("it could not be read")]
     Unread,
 }
 
 async fn parse(payload: Bytes, limits: Limits) -> Result<Request, Nonsense> {
     let large = payload.len() > LARGE_DOCUMENT;
-    let read = move || Ok(Request::parse(Element::parse(&payload, &limits)?)?);
+    let read = move || {
+        let document = Element::parse(&payload, &limits)?;
+        let msg_id = Request::msg_id_of(&document);
+        Request::parse(document).map_err(|error| match (msg_id, error) {
+            (Some(msg_id), error @ MessageError::Number { .. }) => Nonsense::Request { msg_id, error },
+            (_, error) => Nonsense::Message(error),
+        })
+    };
     if large { spawn_blocking(read).await.unwrap_or(Err(Nonsense::Unread)) } else { read() }
 }
 

@@ -44,7 +44,14 @@ pub enum NetEvent {
         /// What.
         request: Request,
     },
-    /// It is gone: exactly one for each `Connected`, after its last `Request`.
+    /// It asks something that cannot be made out, but it waits for an answer.
+    Unreadable {
+        /// Who.
+        client: ClientId,
+        /// Number of the request.
+        msg_id: i64,
+    },
+    /// It is gone: exactly one for each `Connected`, after its last request.
     Closed {
         /// Who.
         client: ClientId,

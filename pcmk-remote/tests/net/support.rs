@@ -162,6 +162,9 @@ async fn respond(
                 seen.outboxes[&client]
                     .send(format!("<reply number=\"{}\" text=\"{text}\"/>", request.msg_id));
             }
+            NetEvent::Unreadable { client, msg_id } => {
+                seen.outboxes[&client].send(format!("<unreadable number=\"{msg_id}\"/>"));
+            }
             NetEvent::Closed { client, reason } => {
                 assert!(seen.outboxes.remove(&client).is_some(), "closed twice, or never connected");
                 seen.closed.push((client, reason));

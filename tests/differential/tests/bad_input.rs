@@ -624,16 +624,17 @@ fn requests_that_lack_something() {
             assert!(reply(&mut client, id).is_some(), "{op} with '{data}' is not answered");
         }
     }
-    // What cannot be understood at all may stay without a reply, but the next request has one.
+    // A number that is none is answered, as long as the request's own number is one.
     let numbers =
         "<lrmd_rsc lrmd_rsc_id=\"x\" lrmd_rsc_interval=\"-1\" lrmd_timeout=\"99999999999999999999\"/>";
-    for text in [
-        "<lrmd_command/>",
-        "<x/>",
-        "<lrmd_command t=\"crmd\" lrmd_op=\"lrmd_rsc_poke\"/>",
-        &request("lrmd_rsc_exec", 91, numbers),
-        &request("lrmd_rsc_cancel", 92, "<lrmd_rsc lrmd_rsc_id=\"x\" lrmd_rsc_interval=\"x\"/>"),
-    ] {
+    let word = "<lrmd_rsc lrmd_rsc_id=\"x\" lrmd_rsc_action=\"a\" lrmd_rsc_interval=\"x\"/>";
+    for (op, data) in [("lrmd_rsc_exec", numbers), ("lrmd_rsc_cancel", word)] {
+        id += 1;
+        client.send(&request(op, id, data)).unwrap();
+        assert_eq!(reply(&mut client, id).as_deref(), Some("-22"), "{op} with '{data}'");
+    }
+    // What cannot be understood at all may stay without a reply, but the next request has one.
+    for text in ["<lrmd_command/>", "<x/>", "<lrmd_command t=\"crmd\" lrmd_op=\"lrmd_rsc_poke\"/>"] {
         client.send(text).unwrap();
     }
     id += 1;

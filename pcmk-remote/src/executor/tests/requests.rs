@@ -158,3 +158,14 @@ fn recurring_operations_are_listed_once_they_have_run() {
     story.ends(0);
     assert_eq!(listed(&mut story), [("monitor".to_string(), 10_000, 20_000)]);
 }
+
+#[test]
+fn a_request_that_cannot_be_made_out_is_answered() {
+    let mut story = Story::with_resource();
+    story.input(Input::Unreadable { client: CONTROLLER, msg_id: 77 });
+    story.input(Input::Unreadable { client: OTHER, msg_id: 78 });
+    let [(CONTROLLER, Message::Reply(reply))] = &story.said[..] else {
+        panic!("one reply: {:?}", story.said)
+    };
+    assert_eq!((reply.msg_id, reply.rc), (77, -22));
+}
