@@ -11,15 +11,17 @@ need() { # command package
     command -v "$1" >/dev/null 2>&1 || die "'$1' is missing; install it with: apt-get install $2 (or run tests/rig/setup)"
 }
 
-# The Debian mirror this machine itself uses; Debian's own where it uses none.
+# The Debian mirror that this machine's apt uses; nothing if it has no lists of one.
+machine_mirror() {
+    apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
+        awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }'
+}
+
+# Where packages for the nodes come from.
 mirror() {
-    [ -z "${PCMK_RIG_MIRROR:-}" ] || { echo "$PCMK_RIG_MIRROR"; return; }
-    m=
-    if command -v apt-get >/dev/null 2>&1; then
-        m=$(apt-get indextargets --format '$(ORIGIN) $(LABEL) $(REPO_URI)' 'Created-By: Packages' 2>/dev/null |
-            awk '$1 == "Debian" && $2 == "Debian" { print $3; exit }')
-    fi
-    echo "${m:-http://deb.debian.org/debian}"
+    m=${PCMK_RIG_MIRROR:-$(machine_mirror)}
+    [ -n "$m" ] || die "no Debian mirror is known; set PCMK_RIG_MIRROR, or run apt-get update if apt has one"
+    echo "$m"
 }
 
 # Runs a command up to four times: mirrors have bad moments.
