@@ -5,6 +5,9 @@ CARGO ?= cargo
 # Seconds per fuzz target.
 SECONDS_EACH ?= 60
 
+# What is tested, demonstrated and measured; `make build` makes it.
+export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
+
 .PHONY: help setup build demo test test-unit test-rig test-differential test-cts test-all bench fuzz lint clean
 
 help:
