@@ -176,7 +176,11 @@ impl Node {
     /// Makes the cable between the switch and the machine.
     fn plug_in(&self, pid: u32) -> Result<()> {
         let (port, bridge, pid) = (self.port(), format!("br{}", self.switch), pid.to_string());
-        run::host(&["ip", "link", "add", &port, "type", "veth", "peer", "name", "eth0", "netns", &pid])?;
+        // A machine keeps its network card over a reboot: with another one its peers would talk to the old
+        // one for some seconds, which is longer than some timeouts here.
+        let card = format!("02:00:0a:4d:{:02x}:{:02x}", self.switch, self.octet);
+        let peer = ["peer", "name", "eth0", "address", &card, "netns", &pid];
+        run::host(&[&["ip", "link", "add", &port, "type", "veth"][..], &peer].concat())?;
         run::host(&["ip", "link", "set", &port, "master", &bridge, "up"]).map(drop)
     }
 
