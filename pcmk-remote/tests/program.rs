@@ -2,15 +2,19 @@
 //! orderly stop. Real processes, sockets on loopback.
 #![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
 
+use std::cell::Cell;
 use std::net::{Ipv4Addr, SocketAddr, TcpListener, TcpStream};
+use std::os::linux::net::SocketAddrExt;
 use std::os::unix::fs::PermissionsExt as _;
-use std::os::unix::net::UnixDatagram;
+use std::os::unix::net::{SocketAddr as UnixAddress, UnixDatagram, UnixListener};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
+use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 use pcmk_remote::net::test_client::Client;
+use pcmk_remote::net::tls::client::Suite;
 use tempfile::TempDir;
 
 const PATIENCE: Duration = Duration::from_secs(20);
@@ -36,6 +40,7 @@ impl Program {
     }
 
     fn spawn(change: impl FnOnce(&mut Command)) -> Self {
+        own_network();
         let dir = tempfile::tempdir().unwrap();
         std::fs::write(dir.path().join("key"), KEY).unwrap();
         let address = free_address();
@@ -47,6 +52,7 @@ impl Program {
             .env("PCMK_authkey_location", dir.path().join("key"))
             .env("PCMK_logfile", dir.path().join("log"))
             .env("PCMK_logfacility", "none")
+            .env("PCMK_remote_status_socket", dir.path().join("status"))
             .stdin(Stdio::null())
             .stdout(Stdio::null())
             .stderr(Stdio::null());
@@ -92,6 +98,16 @@ impl Drop for Program {
     fn drop(&mut self) {
         let _ = self.child.kill();
         let _ = self.child.wait();
+    }
+}
+
+/// Gives the test's thread a network of its own, once: the names of the local IPC belong to a network.
+fn own_network() {
+    thread_local!(static DONE: Cell<bool> = const { Cell::new(false) });
+    if !DONE.replace(true) {
+        unshare(CloneFlags::CLONE_NEWNET).expect("these tests need root");
+        let mut ip = Command::new("ip").args(["link", "set", "lo", "up"]).spawn().unwrap();
+        assert!(ip.wait().unwrap().success());
     }
 }
 
@@ -166,13 +182,46 @@ fn an_address_that_cannot_be_used_is_not_worth_a_restart() {
     });
     assert_eq!(program.ended().code(), Some(100));
     assert!(program.log().contains("shutting down and staying down"), "{}", program.log());
-    let mut first = Program::start();
-    let port = first.address.port().to_string();
-    let mut second = Program::spawn(|command| {
-        command.args(["-p", &port]);
+    let taken = TcpListener::bind(free_address()).unwrap();
+    let mut program = Program::spawn(|command| {
+        command.args(["-p", &taken.local_addr().unwrap().port().to_string()]);
     });
+    assert_eq!(program.ended().code(), Some(100));
+}
+
+#[test]
+fn local_names_that_are_taken_are_not_worth_a_restart() {
+    let mut first = Program::start();
+    let mut second = Program::spawn(|_| {});
     assert_eq!(second.ended().code(), Some(100));
+    assert!(second.log().contains("\"lrmd\" is taken"), "{}", second.log());
     assert_eq!(first.child.try_wait().unwrap(), None);
+    first.signal(Signal::SIGTERM);
+    assert!(first.ended().success());
+    // The launcher's alone has its own code.
+    let mut name = [0; 107];
+    name[..10].copy_from_slice(b"pacemakerd");
+    let launcher = UnixAddress::from_abstract_name(name).unwrap();
+    let _launcher = UnixListener::bind_addr(&launcher).unwrap();
+    let mut third = Program::spawn(|_| {});
+    assert_eq!(third.ended().code(), Some(71), "{}", third.log());
+}
+
+#[test]
+fn certificates_that_cannot_be_used_are_not_worth_a_restart_and_some_of_them_mean_the_key() {
+    let mut program = Program::spawn(|command| {
+        for name in ["PCMK_cert_file", "PCMK_key_file", "CIB_ca_file"] {
+            command.env(name, "/nonexistent/file");
+        }
+    });
+    assert_eq!(program.ended().code(), Some(100));
+    let log = program.log();
+    assert!(log.contains("Could not set up TLS with certificates: Could not read PCMK_cert_file"), "{log}");
+
+    let mut program = Program::with(|command| {
+        command.env("PCMK_cert_file", "/nonexistent/file");
+    });
+    program.wait_for_log("TLS certificates are not used, but the pre-shared key");
 }
 
 #[test]
@@ -289,4 +338,95 @@ async fn a_watchdog_setting_that_this_node_cannot_meet_ends_the_daemon_for_good(
         .unwrap();
     assert_eq!(program.ended().code(), Some(100));
     assert!(program.log().contains("SBD not active"), "{}", program.log());
+}
+
+/// A policy next to the daemon's other files.
+fn write_policy(path: &std::path::Path, text: &str) {
+    std::fs::write(path, text).unwrap();
+    std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o644)).unwrap();
+}
+
+#[test]
+fn a_policy_that_cannot_be_used_is_not_worth_a_restart() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.toml");
+    for (text, why) in [
+        (Some("[peers]\nadresses = []\n"), "line 2: unknown field `adresses`"),
+        (Some("[peers]\naddresses = ['controller1']\n"), "\"controller1\" is not an IP address"),
+        (None, "is missing"),
+    ] {
+        let _ = std::fs::remove_file(&path);
+        if let Some(text) = text {
+            write_policy(&path, text);
+        }
+        let mut program = Program::spawn(|command| {
+            command.env("PCMK_remote_policy_file", &path);
+        });
+        assert_eq!(program.ended().code(), Some(100), "{why}");
+        assert!(program.log().contains(why) && program.refuses_connections(), "{}", program.log());
+    }
+}
+
+#[tokio::test]
+async fn strangers_are_turned_away_and_written_down_until_the_policy_says_otherwise() {
+    let dir = tempfile::tempdir().unwrap();
+    let (path, audit) = (dir.path().join("policy.toml"), dir.path().join("audit"));
+    let policy = |allowed: &str| {
+        let audit = audit.display();
+        write_policy(
+            &path,
+            &format!("[peers]\naddresses = ['{allowed}']\n[audit]\nlog = false\nfile = '{audit}'\n"),
+        );
+    };
+    policy("192.0.2.1");
+    let mut program = Program::with(|command| {
+        command.env("PCMK_remote_policy_file", &path);
+    });
+    assert!(Client::connect(program.address, KEY).await.is_err());
+    program.wait_for_log("is not among the addresses that this node's policy allows");
+
+    policy("127.0.0.0/8");
+    program.wait_for_log("New policy from");
+    let cluster = Cluster::join(&program).await;
+    // Under a policy that no longer admits it, a peer must go.
+    policy("192.0.2.2");
+    program.wait_for_log("Closing the connection of");
+    let mut client = cluster.0;
+    while let Ok(Some(_)) = client.recv().await {}
+
+    program.signal(Signal::SIGTERM);
+    assert_eq!(program.ended().code(), Some(0));
+    let lines = std::fs::read_to_string(&audit).unwrap();
+    let actions: Vec<&str> = lines.lines().map(|line| line.split(' ').nth(1).unwrap()).collect();
+    let results: Vec<&str> = lines.lines().map(|line| line.split(' ').nth(2).unwrap()).collect();
+    assert_eq!(
+        actions,
+        ["action=connect", "action=connect", "action=provide", "action=disconnect"],
+        "{lines}"
+    );
+    assert_eq!(results, ["result=refused", "result=ok", "result=ok", "result=refused"], "{lines}");
+    assert_eq!(std::fs::metadata(&audit).unwrap().permissions().mode() & 0o777, 0o600);
+    assert!(!program.log().contains("action="), "only in its own file");
+}
+
+#[tokio::test]
+async fn a_policy_that_comes_during_a_handshake_counts() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join("policy.toml");
+    write_policy(&path, "[peers]\naddresses = ['127.0.0.0/8']\n");
+    let mut program = Program::with(|command| {
+        command.env("PCMK_remote_policy_file", &path);
+    });
+    let socket = tokio::net::TcpStream::connect(program.address).await.unwrap();
+    write_policy(&path, "[peers]\naddresses = ['192.0.2.2']\n");
+    program.wait_for_log("New policy from");
+    let stays = async {
+        // Whether the handshake itself still succeeds does not matter.
+        if let Ok(mut client) = Client::over(socket, "lrmd", KEY, Suite::Aes128Gcm).await {
+            while let Ok(Some(_)) = client.recv().await {}
+        }
+    };
+    let closed = tokio::time::timeout(PATIENCE, stays).await;
+    assert!(closed.is_ok(), "it stays connected:\n{}", program.log());
+    program.wait_for_log("is not among the addresses that this node's policy allows");
 }

@@ -6,12 +6,11 @@
 //!
 //! After an error the stream has lost its place: the decoder repeats the error, the connection must go.
 
-use std::io::Write as _;
-
 use bytes::{Bytes, BytesMut};
 use thiserror::Error;
 
 use crate::limits::Limits;
+use crate::pack::{pack, unpack};
 
 /// Length of the header.
 pub const HEADER_LEN: usize = 40;
@@ -144,9 +143,7 @@ pub fn encode_as(order: ByteOrder, id: u64, xml: impl Into<String>) -> Result<En
 pub fn encode_compressed(order: ByteOrder, id: u64, xml: &str) -> Result<EncodedFrame, FrameError> {
     let fail = |reason| FrameError::Decompress { id, version: VERSION, expected: 0, reason };
     let (length, _) = wire_lengths(xml.len().saturating_add(1))?;
-    let mut writer = bzip2::write::BzEncoder::new(Vec::new(), bzip2::Compression::fast());
-    writer.write_all(xml.as_bytes()).and_then(|()| writer.write_all(&[0])).map_err(|_| fail("write"))?;
-    let packed = writer.finish().map_err(|_| fail("finish"))?;
+    let packed = pack(&[xml.as_bytes(), &[0]], 1).map_err(fail)?;
     let (compressed, total) = wire_lengths(packed.len())?;
     let header = Header { order, version: VERSION, id, total, offset: OFFSET, compressed, length };
     Ok(EncodedFrame { header: header.to_bytes(), payload: packed.into() })
@@ -390,42 +387,14 @@ fn wire_lengths(payload: usize) -> Result<(u32, u32), FrameError> {
     Ok((length, total))
 }
 
-/// Unpacks at most what the header promises; memory grows with the output.
+/// Unpacks at most what the header promises.
 fn decompress(packed: &[u8], header: &Header) -> Result<Vec<u8>, FrameError> {
-    let expected = header.length as usize;
-    let fail = |reason| FrameError::Decompress {
+    unpack(packed, header.length as usize).map_err(|reason| FrameError::Decompress {
         id: header.id,
         version: header.version,
         expected: header.length,
         reason,
-    };
-    let mut engine = bzip2::Decompress::new(false);
-    let consumed = |engine: &bzip2::Decompress| usize::try_from(engine.total_in()).unwrap_or(usize::MAX);
-    let mut text = Vec::new();
-    loop {
-        // One byte of room beyond what is promised shows a payload that is longer.
-        let room = expected.saturating_add(1).saturating_sub(text.len()).min(UNPACK_STEP);
-        text.reserve(room);
-        let before = (consumed(&engine), text.len());
-        let rest = packed.get(before.0..).unwrap_or_default();
-        let status = engine.decompress_vec(rest, &mut text).map_err(|_| fail("not bzip2, or damaged"))?;
-        if text.len() > expected {
-            return Err(fail("it is longer"));
-        }
-        if status == bzip2::Status::StreamEnd {
-            break;
-        }
-        if (consumed(&engine), text.len()) == before {
-            return Err(fail("it ends too early"));
-        }
-    }
-    if consumed(&engine) != packed.len() {
-        return Err(fail("something follows it"));
-    }
-    if text.len() != expected {
-        return Err(fail("it is shorter"));
-    }
-    Ok(text)
+    })
 }
 
 const ENDIAN_TAG: u32 = 0xBADA_DBBD;
@@ -435,5 +404,3 @@ const OFFSET: u32 = 40;
 const ROOM: usize = 16 << 10;
 /// A buffer that held more than this is given back once it is read.
 const KEEP: usize = 64 << 10;
-/// Most output of bzip2 to make room for at once.
-const UNPACK_STEP: usize = 64 << 10;

@@ -6,5 +6,7 @@
 pub mod frame;
 pub mod limits;
 pub mod lrmd;
+mod pack;
+pub mod qb;
 pub mod types;
 pub mod xml;

@@ -294,6 +294,22 @@ fn output_of_programs_becomes_text() {
     assert_eq!(text::sanitize("x".repeat(1_000_000).as_bytes(), 1000).len(), 1000);
 }
 
+#[test]
+fn what_looks_like_a_namespace_is_an_attribute() {
+    let document = "<a xmlns=\"u:1\" b:xmlns=\"u:2\" c=\"3\"/>";
+    let ours = read(document).unwrap();
+    let values = ["xmlns", "b:xmlns", "c"].map(|name| ours.attr(name));
+    assert_eq!(values, [Some("u:1"), Some("u:2"), Some("3")]);
+    assert_eq!(ours.to_xml(), document);
+    assert_eq!(
+        second_opinion::compare(
+            "<a b:xmlns=\"u:2\" c=\"3\"/>",
+            &read("<a b:xmlns=\"u:2\" c=\"3\"/>").unwrap()
+        ),
+        Some(Ok(()))
+    );
+}
+
 fn any_text() -> impl Strategy<Value = String> + Clone {
     prop_oneof![
         "[a-z]{0,8}",

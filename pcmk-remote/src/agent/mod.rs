@@ -1,6 +1,7 @@
 //! What a call of an agent is: which program or unit, with which environment, and what its exit code
 //! means. Tables and decisions only; nothing is run here.
 
+pub mod builtin;
 pub mod fencing;
 pub mod lsb;
 pub mod ocf;

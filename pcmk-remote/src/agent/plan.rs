@@ -1,12 +1,17 @@
 //! Which way a call takes: a program, a unit, or an answer at once.
 
-use super::{AgentCall, Outcome, fencing};
+use libvirt_probe::agents::Kind;
+use pcmk_proto::types::OcfRc;
+
+use super::{AgentCall, Outcome, builtin, fencing};
 
 /// What has to be done for a call.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Plan {
     /// Nothing: this is the result.
     Answer(Outcome),
+    /// Run an agent that is part of this program.
+    Builtin(Kind),
     /// Run an OCF agent.
     Ocf,
     /// Run an init script.
@@ -25,7 +30,13 @@ pub fn plan(call: &AgentCall) -> Plan {
     }
     match agent.class.to_ascii_lowercase().as_str() {
         "ocf" if agent.provider.as_deref().is_none_or(str::is_empty) => Plan::Answer(Outcome::incomplete()),
-        "ocf" => Plan::Ocf,
+        "ocf" => match builtin::kind(agent) {
+            Some(kind) if call.action == "meta-data" => {
+                Plan::Answer(Outcome { output: Some(kind.metadata()), ..Outcome::done(OcfRc::OK) })
+            }
+            Some(kind) => Plan::Builtin(kind),
+            None => Plan::Ocf,
+        },
         "lsb" => Plan::Lsb,
         "systemd" => Plan::Systemd,
         "service" => Plan::Service,
@@ -63,9 +74,20 @@ pub(super) mod tests {
     fn class_decides() {
         assert_eq!(plan(&call("ocf", Some("heartbeat"), "Dummy", "start")), Plan::Ocf);
         assert_eq!(plan(&call("OCF", Some("heartbeat"), "Dummy", "start")), Plan::Ocf);
+        let ours = plan(&call("ocf", Some("pcmk-remote"), "libvirt", "start"));
+        assert_eq!(ours, Plan::Builtin(Kind::Libvirt));
+        assert_eq!(plan(&call("ocf", Some("pcmk-remote"), "other", "start")), Plan::Ocf);
         assert_eq!(plan(&call("lsb", None, "x", "start")), Plan::Lsb);
         assert_eq!(plan(&call("service", None, "x", "start")), Plan::Service);
         assert_eq!(plan(&call("systemd", None, "x", "start")), Plan::Systemd);
+    }
+
+    #[test]
+    fn our_own_agents_describe_themselves_at_once() {
+        let Plan::Answer(outcome) = plan(&call("ocf", Some("pcmk-remote"), "libvirt", "meta-data")) else {
+            panic!("no answer")
+        };
+        assert!(outcome.output.unwrap().contains("<resource-agent name=\"libvirt\""));
     }
 
     #[test]

@@ -5,7 +5,13 @@ use std::ffi::{OsStr, OsString};
 use std::path::PathBuf;
 use std::time::Duration;
 
+use pcmk_proto::qb::Transport;
+
+use super::schemas::SchemaPaths;
 use crate::executor::watchdog::parse_ms;
+use crate::ipc::IpcOptions;
+use crate::net::tls::{CertificateFiles, CredentialSettings};
+use crate::status::SOCKET;
 
 /// Name in logs and in lists such as `PCMK_debug=pacemaker-remoted`.
 pub(super) const SERVICE: &str = "pacemaker-remoted";
@@ -13,6 +19,8 @@ pub(super) const SERVICE: &str = "pacemaker-remoted";
 const DEFAULT_PORT: u16 = 3121;
 const DEFAULT_LOGFILE: &str = "/var/log/pacemaker/pacemaker.log";
 const DEFAULT_LOGFILE_MODE: u32 = 0o660;
+const INSTALLED_SCHEMAS: &str = "/usr/share/pacemaker";
+const FETCHED_SCHEMAS: &str = "/var/lib/pacemaker/schemas";
 
 /// What was asked on the command line.
 #[derive(Debug, PartialEq)]
@@ -57,8 +65,8 @@ Options:
 Settings are read from the environment, usually /etc/default/pacemaker or
 /etc/sysconfig/pacemaker: see pacemaker-remoted(8).
 
-Exit codes: 0 stopped on request, 64 bad command line, 100 cannot serve here and
-should not be restarted.
+Exit codes: 0 stopped on request, 64 bad command line, 71 the local IPC name
+pacemakerd is taken, 100 cannot serve here and should not be restarted.
 ";
 
 pub(super) fn parse_command_line(
@@ -140,11 +148,18 @@ pub(super) struct LogConfig {
 pub(super) struct Config {
     pub(super) address: Option<String>,
     pub(super) port: u16,
-    pub(super) key_location: Option<PathBuf>,
+    pub(super) credentials: CredentialSettings,
     pub(super) node_start_state: Option<String>,
+    /// Where to tell the operator's tools the status; `None` is nowhere.
+    pub(super) status_socket: Option<PathBuf>,
+    pub(super) policy_file: Option<PathBuf>,
     pub(super) log: LogConfig,
     /// `SBD_WATCHDOG_TIMEOUT`, milliseconds.
     pub(super) sbd_timeout_ms: u64,
+    /// The local tools' side.
+    pub(super) ipc: IpcOptions,
+    /// Where the schemas of the cluster's configuration are.
+    pub(super) schemas: SchemaPaths,
     /// Environment that agents inherit.
     pub(super) agent_env: Vec<(OsString, OsString)>,
     /// What the operator should know about these settings, to be logged once logging works.
@@ -155,7 +170,7 @@ impl Config {
     /// Combines command line and environment; bad values are warned about and replaced by defaults, as an
     /// executor that does not start helps nobody.
     pub(super) fn new(options: &Options, env: &Environment) -> Self {
-        let mut warnings = Vec::new();
+        let mut warnings = super::variables::unknown(env.0.keys().map(OsString::as_os_str));
         let port = port(options.port.as_deref().or(env.get("remote_port")), &mut warnings);
         let log = log_config(options, env, &mut warnings);
         let node_start_state = env.get("node_start_state").and_then(|state| match state {
@@ -183,14 +198,27 @@ impl Config {
         Self {
             address: env.get("remote_address").map(str::to_owned),
             port,
-            key_location: env.get("authkey_location").map(PathBuf::from),
+            credentials: CredentialSettings {
+                key_location: env.get("authkey_location").map(PathBuf::from),
+                certificates: certificates(env, &mut warnings),
+            },
+            status_socket: match env.get("remote_status_socket") {
+                Some("none" | "/dev/null") => None,
+                path => Some(PathBuf::from(path.unwrap_or(SOCKET))),
+            },
             node_start_state,
+            policy_file: env.get("remote_policy_file").map(PathBuf::from),
+            schemas: SchemaPaths {
+                installed: env.get("schema_directory").unwrap_or(INSTALLED_SCHEMAS).into(),
+                fetched: env.get("remote_schema_directory").unwrap_or(FETCHED_SCHEMAS).into(),
+            },
             sbd_timeout_ms: env
                 .raw("SBD_WATCHDOG_TIMEOUT")
                 .and_then(parse_ms)
                 .and_then(|ms| u64::try_from(ms).ok())
                 .unwrap_or(0),
             agent_env: agent_env(env, &log),
+            ipc: ipc_options(env, &mut warnings),
             log,
             warnings,
         }
@@ -203,6 +231,30 @@ impl Config {
     }
 }
 
+/// What `PCMK_ipc_type` and `PCMK_ipc_buffer` ask for. Unreadable values are the C daemon's defaults.
+fn ipc_options(env: &Environment, warnings: &mut Vec<String>) -> IpcOptions {
+    let mut options = IpcOptions::default();
+    match env.get("ipc_type") {
+        None | Some("shared-mem") => {}
+        Some("socket") => options.transport = Transport::Socket,
+        Some(other) => {
+            warnings.push(format!("Ignoring PCMK_ipc_type={other}: neither shared-mem nor socket"));
+        }
+    }
+    if let Some(value) = env.get("ipc_buffer") {
+        match value.trim().parse::<u64>() {
+            Ok(bytes @ 1..) => {
+                let bytes = u32::try_from(bytes).unwrap_or(u32::MAX);
+                options.buffer = bytes.min(IpcOptions::LARGEST_BUFFER);
+            }
+            Ok(0) | Err(_) => {
+                warnings.push(format!("Ignoring PCMK_ipc_buffer={value}: not a number of bytes"));
+            }
+        }
+    }
+    options
+}
+
 /// The process environment, looked up as Pacemaker does: `PCMK_name`, then `HA_name`.
 #[derive(Debug, Clone, Default)]
 pub(super) struct Environment(BTreeMap<OsString, OsString>);
@@ -212,8 +264,12 @@ impl Environment {
         Self(std::env::vars_os().collect())
     }
 
+    pub(super) fn of(variables: BTreeMap<OsString, OsString>) -> Self {
+        Self(variables)
+    }
+
     /// An empty value counts as unset.
-    fn get(&self, name: &str) -> Option<&str> {
+    pub(super) fn get(&self, name: &str) -> Option<&str> {
         self.raw(&format!("PCMK_{name}")).or_else(|| self.raw(&format!("HA_{name}")))
     }
 
@@ -231,6 +287,29 @@ fn port(text: Option<&str>, warnings: &mut Vec<String>) -> u16 {
             DEFAULT_PORT
         }
     }
+}
+
+/// All three files, or none: with some of them the C daemon silently stays with the key.
+fn certificates(env: &Environment, warnings: &mut Vec<String>) -> Option<CertificateFiles> {
+    let get = |name: &str| env.get(name).or_else(|| env.raw(&format!("CIB_{name}"))).map(PathBuf::from);
+    let names = ["cert_file", "ca_file", "key_file"];
+    let revocations = get("crl_file");
+    match names.map(get) {
+        [Some(certificate), Some(authority), Some(key)] => {
+            return Some(CertificateFiles { certificate, key, authority, revocations });
+        }
+        [None, None, None] if revocations.is_none() => {}
+        found => {
+            let missing = names.iter().zip(&found).filter(|(_, path)| path.is_none());
+            let missing: Vec<String> = missing.map(|(name, _)| format!("PCMK_{name}")).collect();
+            warnings.push(format!(
+                "TLS certificates are not used, but the pre-shared key, as {} is not set: PCMK_cert_file, \
+                 PCMK_ca_file and PCMK_key_file are needed together",
+                missing.join(" and ")
+            ));
+        }
+    }
+    None
 }
 
 fn log_config(options: &Options, env: &Environment, warnings: &mut Vec<String>) -> LogConfig {
@@ -353,9 +432,35 @@ mod tests {
     }
 
     #[test]
+    fn local_ipc_is_as_it_is_told_within_bounds() {
+        let read = |vars: &[(&str, &str)]| {
+            let mut warnings = Vec::new();
+            let options = ipc_options(&env(vars), &mut warnings);
+            (options.transport, options.buffer, warnings.len())
+        };
+        let (shared, kib_128) = (Transport::SharedMemory, 131_072);
+        assert_eq!(read(&[]), (shared, kib_128, 0));
+        assert_eq!(
+            read(&[("PCMK_ipc_type", "shared-mem"), ("HA_ipc_buffer", "20971520")]),
+            (shared, 20 << 20, 0)
+        );
+        assert_eq!(read(&[("PCMK_ipc_type", "socket")]), (Transport::Socket, kib_128, 0));
+        assert_eq!(read(&[("PCMK_ipc_type", "sysv"), ("PCMK_ipc_buffer", "20M")]), (shared, kib_128, 2));
+        for nothing in ["0", "-1", ""] {
+            assert_eq!(read(&[("PCMK_ipc_buffer", nothing)]).1, kib_128, "{nothing:?}");
+        }
+        for much in ["4294967296", "18446744073709551615"] {
+            assert_eq!(read(&[("PCMK_ipc_buffer", much)]).1, IpcOptions::LARGEST_BUFFER);
+        }
+    }
+
+    #[test]
     fn defaults_are_pacemakers() {
         let config = Config::new(&Options::default(), &env(&[]));
-        assert_eq!((config.port, config.address, config.key_location), (3121, None, None));
+        assert_eq!(
+            (config.port, config.address, config.credentials),
+            (3121, None, CredentialSettings::default())
+        );
         assert_eq!(config.log.files, [PathBuf::from(DEFAULT_LOGFILE)]);
         assert_eq!((config.log.file_mode, config.log.level), (0o660, Level::Info));
         assert_eq!(
@@ -387,6 +492,36 @@ mod tests {
         let config = Config::new(&Options::default(), &bad);
         assert_eq!((config.port, config.log.file_mode, config.node_start_state), (3121, 0o660, None));
         assert_eq!(config.warnings.len(), 5, "{:?}", config.warnings);
+    }
+
+    #[test]
+    fn certificates_need_three_files_under_either_name() {
+        let all = env(&[
+            ("PCMK_cert_file", "/c"),
+            ("CIB_cert_file", "/other"),
+            ("CIB_key_file", "/k"),
+            ("HA_ca_file", "/a"),
+            ("PCMK_crl_file", "/l"),
+        ]);
+        let config = Config::new(&Options::default(), &all);
+        let files = CertificateFiles {
+            certificate: "/c".into(),
+            key: "/k".into(),
+            authority: "/a".into(),
+            revocations: Some("/l".into()),
+        };
+        assert_eq!((config.credentials.certificates, config.warnings.len()), (Some(files), 0));
+
+        for (some, missing) in [
+            (&[("PCMK_cert_file", "/c")][..], "PCMK_ca_file and PCMK_key_file is not set"),
+            (&[("PCMK_cert_file", "/c"), ("PCMK_key_file", "/k")], "as PCMK_ca_file is not set"),
+            (&[("PCMK_cert_file", ""), ("PCMK_crl_file", "/l")], "PCMK_cert_file and PCMK_ca_file and"),
+        ] {
+            let config = Config::new(&Options::default(), &env(some));
+            assert_eq!(config.credentials.certificates, None);
+            let [warning] = &config.warnings[..] else { panic!("{:?}", config.warnings) };
+            assert!(warning.contains("but the pre-shared key") && warning.contains(missing), "{warning}");
+        }
     }
 
     #[test]

@@ -1,23 +1,39 @@
 //! Puts everything together: the only place that knows both the cluster's side and the executor.
 
+mod attributes;
+mod bulk;
 mod config;
+mod links;
 mod log;
 mod node;
+mod pid1;
+mod policy;
 mod run;
+mod schemas;
+mod settings;
+mod status;
 mod systemd;
+mod tools;
+mod variables;
 
 use std::ffi::OsString;
 use std::io::Write as _;
 use std::process::ExitCode;
 
 use nix::sys::stat::{Mode, umask};
+use pcmk_proto::qb::IpcName;
 use tracing::{error, info, warn};
 
 use self::config::{CommandLine, Config, Environment, HELP, Options};
 use self::log::Logging;
+use crate::ipc::IpcError;
+
+pub(crate) use self::settings::{SETTINGS_FILES, Settings};
 
 /// Bad command line (`EX_USAGE`).
 const EXIT_USAGE: u8 = 64;
+/// Something of the system that cannot be had (`EX_OSERR`): the launcher's IPC name.
+const EXIT_OS: u8 = 71;
 /// Cannot serve on this node; the unit file tells systemd not to try again.
 const EXIT_FATAL: u8 = 100;
 
@@ -26,6 +42,10 @@ const EXIT_FATAL: u8 = 100;
 enum Fatal {
     #[error("Failed to create TLS listener: shutting down and staying down: {0}")]
     Listener(#[from] crate::net::NetError),
+    #[error("Shutting down and staying down, as the policy of this node cannot be used: {0}")]
+    Policy(#[from] crate::policy::file::FileError),
+    #[error("{0}; verify that pacemaker and pacemaker_remote are not both enabled")]
+    Ipc(#[from] IpcError),
     #[error("Could not start the event loop: {0}")]
     Runtime(std::io::Error),
     #[error("Shutting down: {0}")]
@@ -34,14 +54,15 @@ enum Fatal {
 
 /// The whole program: command line to exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
-    match config::parse_command_line(arguments) {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    match config::parse_command_line(arguments.iter().cloned()) {
         Ok(CommandLine::Help) => print(HELP),
         Ok(CommandLine::Version) => print(concat!(
             "pacemaker-remoted (pcmk-remote) ",
             env!("CARGO_PKG_VERSION"),
             "\nSpeaks the Pacemaker Remote protocol 1.2\n"
         )),
-        Ok(CommandLine::Run(options)) => serve(&options),
+        Ok(CommandLine::Run(options)) => pid1::take_part(&arguments).unwrap_or_else(|| serve(&options)),
         Err(error) => {
             let _ =
                 writeln!(std::io::stderr(), "pacemaker-remoted: {error}\nTry 'pacemaker-remoted --help'.");
@@ -73,13 +94,26 @@ fn serve(options: &Options) -> ExitCode {
         Err(fatal) => {
             match fatal {
                 Fatal::Watchdog(_) => error!(target: "crit", "{fatal}"),
-                Fatal::Listener(_) | Fatal::Runtime(_) => error!("{fatal}"),
+                Fatal::Listener(_) | Fatal::Ipc(_) | Fatal::Policy(_) | Fatal::Runtime(_) => {
+                    error!("{fatal}");
+                }
             }
-            ExitCode::from(EXIT_FATAL)
+            ExitCode::from(exit_code(&fatal))
         }
     };
     logging.flush();
     code
+}
+
+fn exit_code(fatal: &Fatal) -> u8 {
+    match fatal {
+        Fatal::Ipc(
+            IpcError::Taken { name: IpcName::Pacemakerd } | IpcError::Bind { name: IpcName::Pacemakerd, .. },
+        ) => EXIT_OS,
+        Fatal::Listener(_) | Fatal::Ipc(_) | Fatal::Policy(_) | Fatal::Runtime(_) | Fatal::Watchdog(_) => {
+            EXIT_FATAL
+        }
+    }
 }
 
 /// What agents inherit from a process is part of their contract: signals, descriptors, umask, directory.

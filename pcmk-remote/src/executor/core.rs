@@ -1,29 +1,30 @@
 //! The executor's state and its answers to requests.
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
 
 use pcmk_proto::lrmd::{
-    AlertRequest, CallOptions, ExecRequest, IpcForward, IpcForwardKind, Message, Notify, Operation,
-    ProxyNotify, RecurringOps, Reply, ReplyBody, Request,
+    AlertRequest, CallOptions, ExecRequest, Message, Notify, Operation, RecurringOps, Reply, ReplyBody,
+    Request,
 };
 use pcmk_proto::types::{AgentSpec, ResourceId};
 use tracing::{debug, error, info, warn};
 
+use super::arrivals::may_ask;
 use super::clients::Clients;
 use super::operation::{CmdId, Command, State};
+use super::record::Record;
 use super::run::{Run, Timer};
 use super::timers::Timers;
-use super::{Action, ExitReason, Input, Now, Settings};
+use super::{Action, Input, Now, Settings};
 use crate::agent::AlertCall;
+use crate::audit::Local;
 use crate::ids::{ClientId, OpId};
+use crate::policy::Policy;
 
-/// The executor protocol that we speak; 1.2 adds `uptime` to the answer to `register`.
-const PROTOCOL_VERSION: &str = "1.2";
-
-const EPROTO: i32 = -71;
 const ENODEV: i32 = -19;
 const EINVAL: i32 = -22;
-const EINPROGRESS: i32 = -115;
+pub(super) const EINPROGRESS: i32 = -115;
 const EOPNOTSUPP: i32 = -95;
 const ENOBUFS: i32 = -105;
 
@@ -52,12 +53,15 @@ pub struct Executor {
     pub(super) busy: HashMap<ResourceId, OpId>,
     pub(super) timers: Timers<Timer>,
     pub(super) out: Vec<Action>,
+    pub(super) record: Record,
+    pub(super) policy: Arc<Policy>,
+    pub(super) active: super::permit::Active,
     next_command: u64,
     next_run: u64,
     next_turn: u64,
     call_id: i32,
-    shutting_down: bool,
-    exited: bool,
+    pub(super) shutting_down: bool,
+    pub(super) exited: bool,
 }
 
 impl Executor {
@@ -72,6 +76,9 @@ impl Executor {
             busy: HashMap::new(),
             timers: Timers::new(),
             out: Vec::new(),
+            record: Record::default(),
+            policy: Arc::default(),
+            active: super::permit::Active::default(),
             next_command: 0,
             next_run: 0,
             next_turn: 0,
@@ -87,14 +94,16 @@ impl Executor {
             return Vec::new();
         }
         match input {
-            Input::Connected { client, token } => self.connected(client, token),
+            Input::Connected { client, token, origin } => self.connected(client, token, origin),
             Input::Request { client, request } => self.request(client, request, now),
             Input::Unreadable { client, msg_id } => self.unreadable(client, msg_id),
             Input::Disconnected { client } => self.disconnected(client, now),
             Input::Spawned { op, pid } => self.spawned(op, pid),
             Input::Finished { op, outcome } => self.finished(op, outcome, now),
+            Input::Hurry { resource } => self.hurry(&resource, now),
             Input::Tick => self.tick(now),
             Input::Terminate => self.terminate(),
+            Input::Policy(policy) => self.policy = policy,
         }
         std::mem::take(&mut self.out)
     }
@@ -109,60 +118,14 @@ impl Executor {
         self.resources.len()
     }
 
+    /// The cluster node that provides the cluster's services to local tools: the newest that said so.
+    pub fn current_provider(&self) -> Option<ClientId> {
+        self.clients.current_provider()
+    }
+
     /// Operations that wait or run.
     pub fn operation_count(&self) -> usize {
         self.commands.len()
-    }
-
-    fn connected(&mut self, client: ClientId, token: String) {
-        // A controller that hears of a second client while it moves the connection knows that the other
-        // cluster node has taken over.
-        let to = self.clients.listeners();
-        self.clients.add(client, token);
-        self.send(to, Message::Notify(Notify::NewClient { origin: "notify_of_new_client".into() }));
-    }
-
-    fn disconnected(&mut self, client: ClientId, now: Now) {
-        let was_provider = self.clients.is_provider(client);
-        let name = self.clients.name(client).unwrap_or("without name").to_owned();
-        if !self.clients.remove(client) {
-            return;
-        }
-        info!("Cleaning up after remote client {name} disconnected");
-        if self.clients.is_empty() {
-            let dropped: Vec<ResourceId> = self
-                .resources
-                .iter()
-                .filter(|(_, resource)| resource.options.drop_recurring())
-                .map(|(id, _)| id.clone())
-                .collect();
-            for id in dropped {
-                self.cancel_all_recurring(&id, now);
-            }
-        }
-        if was_provider && self.shutting_down && self.clients.current_provider().is_none() {
-            self.exit(ExitReason::Drained);
-        }
-    }
-
-    fn terminate(&mut self) {
-        let Some(provider) = self.clients.current_provider() else {
-            info!("Shutting down: no cluster is connected");
-            return self.exit(ExitReason::NotConnected);
-        };
-        if self.shutting_down {
-            warn!("Waiting for cluster to stop resources before exiting");
-            return;
-        }
-        info!("Sending shutdown request to cluster");
-        self.shutting_down = true;
-        self.out.push(Action::StopListening);
-        self.send(vec![provider], Message::Proxy(ProxyNotify::ShutdownRequest));
-    }
-
-    fn exit(&mut self, reason: ExitReason) {
-        self.exited = true;
-        self.out.push(Action::Exit(reason));
     }
 
     fn request(&mut self, client: ClientId, request: Request, now: Now) {
@@ -170,8 +133,15 @@ impl Executor {
             return;
         }
         self.count_request();
+        self.record.request(&request.operation);
+        let local = self.clients.local(client);
         if let Some(name) = &request.client_name {
             self.clients.set_name(client, name);
+        } else if let Some(Local { pid, .. }) = local {
+            self.clients.set_name(client, &pid.to_string());
+        }
+        if self.clients.is_refused(client) {
+            return self.unwelcome(client, request.msg_id);
         }
         let asked = Asked {
             client,
@@ -179,6 +149,9 @@ impl Executor {
             call_id: self.call_id,
             options: request.options.unwrap_or_default(),
         };
+        if !may_ask(local, &request.operation) {
+            return self.reject(&asked, &request.operation);
+        }
         match request.operation {
             Operation::Register { protocol_version, is_ipc_provider } => {
                 self.register(&asked, protocol_version.as_deref(), is_ipc_provider.unwrap_or(false), now);
@@ -189,7 +162,16 @@ impl Executor {
             Operation::Exec(exec) => self.exec(&asked, *exec, now),
             Operation::Cancel { id, action, interval_ms, .. } => {
                 let rc = match (id, action) {
-                    (Some(id), Some(action)) => self.cancel(&id, &action, interval_ms, now),
+                    (Some(id), Some(action)) => {
+                        let rc = self.cancel(&id, &action, interval_ms, now);
+                        self.audit(&asked, "cancel", rc, |entry| {
+                            entry
+                                .field("resource", &id)
+                                .field("operation", &action)
+                                .field("interval", interval_ms)
+                        });
+                        rc
+                    }
                     _ => EINVAL,
                 };
                 self.reply(&asked, rc);
@@ -214,33 +196,18 @@ impl Executor {
     fn unreadable(&mut self, client: ClientId, msg_id: i64) {
         if self.clients.contains(client) {
             self.count_request();
-            let asked = Asked { client, msg_id, call_id: self.call_id, options: CallOptions::default() };
-            self.reply(&asked, EINVAL);
+            self.record.unreadable();
+            self.reply(&self.asked(client, msg_id), EINVAL);
         }
+    }
+
+    pub(super) fn asked(&self, client: ClientId, msg_id: i64) -> Asked {
+        Asked { client, msg_id, call_id: self.call_id, options: CallOptions::default() }
     }
 
     /// Every request counts, whatever it is; the controller needs the number of an exec to be new.
     fn count_request(&mut self) {
         self.call_id = self.call_id.checked_add(1).unwrap_or(1);
-    }
-
-    fn register(&mut self, asked: &Asked, version: Option<&str>, is_provider: bool, now: Now) {
-        // No release leaves it out, and none accepts a client that does.
-        let version = version.unwrap_or("");
-        let accepted = version.split('.').next().and_then(|major| major.parse::<u32>().ok()) >= Some(1);
-        if !accepted {
-            error!("Cluster API version must be greater than or equal to 1.0, not '{version}'");
-        } else if is_provider {
-            info!("Client {} provides the cluster's services", self.name(asked.client));
-            self.clients.add_provider(asked.client);
-        }
-        let body = ReplyBody::Registered {
-            client_id: self.clients.token(asked.client).unwrap_or_default().to_owned(),
-            protocol_version: PROTOCOL_VERSION.into(),
-            uptime_s: Some(now.mono.since(self.settings.started) / 1000),
-            node_start_state: self.settings.node_start_state.clone(),
-        };
-        self.reply_with(asked, if accepted { 0 } else { EPROTO }, "process_lrmd_signon", body);
     }
 
     fn resource_register(&mut self, asked: &Asked, id: Option<ResourceId>, agent: AgentSpec, now: Now) {
@@ -257,6 +224,7 @@ impl Executor {
                     self.abandon(&id, false, now);
                 }
                 info!("Cached agent information for '{id}'");
+                self.audit(asked, "register", 0, |entry| entry.field("resource", &id).field("agent", &agent));
                 let resource = Resource {
                     agent,
                     options: asked.options,
@@ -283,13 +251,15 @@ impl Executor {
     fn resource_unregister(&mut self, asked: &Asked, id: Option<ResourceId>, now: Now) {
         let Some(id) = id else { return self.reply(asked, ENODEV) };
         let mut rc = 0;
-        if self.resources.contains_key(&id) {
+        if let Some(resource) = self.resources.get(&id) {
+            let agent = resource.agent.to_string();
             // The controller then waits for the result that says "deleted", which for an operation that
             // is killed here comes before the reply.
             if self.running_command(&id).is_some() {
                 rc = EINPROGRESS;
             }
             self.abandon(&id, true, now);
+            self.audit(asked, "unregister", rc, |entry| entry.field("resource", &id).field("agent", agent));
         } else {
             info!("Ignoring unregistration of resource '{id}', which is not registered");
         }
@@ -314,13 +284,20 @@ impl Executor {
             return self.reply(asked, ENOBUFS);
         }
         if exec.action.as_deref().is_some_and(|action| action.eq_ignore_ascii_case("stop")) {
-            self.cancel_all_recurring(&id, now);
+            self.cancel_recurring(&id, None, now);
         }
         let key = CmdId(self.next_command);
         self.next_command += 1;
         let delay = exec.start_delay_ms;
-        let mut command =
-            Command::new(id.clone(), agent, asked.client, asked.options, asked.call_id, exec, now);
+        let mut command = Command::new(
+            id.clone(),
+            agent,
+            (asked.client, self.clients.who(asked.client)),
+            asked.options,
+            asked.call_id,
+            exec,
+            now,
+        );
         if delay > 0 {
             self.timers.arm(Timer::Wake(key), now.mono.plus(u64::from(delay)));
         } else {
@@ -401,32 +378,12 @@ impl Executor {
         let AlertRequest { id: Some(id), path: Some(path), timeout_ms, params, .. } = alert else {
             return self.reply(asked, EINVAL);
         };
+        if let Err(refusal) = self.policy.admit_alert(&path, params.iter().map(|(name, _)| name.as_str())) {
+            return self.refuse_alert(asked, &id, &path, &refusal);
+        }
+        self.audit(asked, "alert", 0, |entry| entry.field("alert", &id).field("path", &path).names(&params));
         info!("Executing alert {id} for {}", self.name(asked.client));
         self.out.push(Action::Alert(AlertCall { id, path, timeout_ms, params }));
-        self.reply(asked, 0);
-    }
-
-    fn ipc_forward(&mut self, asked: &Asked, forward: IpcForward) {
-        match (forward.kind, forward.session) {
-            (IpcForwardKind::ShutdownAck, None) => {
-                info!("Received shutdown ack");
-            }
-            (IpcForwardKind::ShutdownNack, None) => {
-                if self.shutting_down {
-                    warn!("Received shutdown nack: exiting without waiting for the cluster");
-                    self.reply(asked, 0);
-                    return self.exit(ExitReason::Refused);
-                }
-            }
-            (_, Some(session)) => {
-                // No local tool has a session yet: tell the cluster to forget this one.
-                debug!("Received proxy message for unknown session {session}");
-                let forget = Message::Proxy(ProxyNotify::Destroy { session });
-                self.send(vec![asked.client], forget);
-            }
-            (kind, None) => warn!("Ignoring proxy message {kind:?} without session"),
-        }
-        // Nobody waits for this reply, but the controller counts on one for each message.
         self.reply(asked, 0);
     }
 
@@ -451,11 +408,11 @@ impl Executor {
         }
     }
 
-    fn reply(&mut self, asked: &Asked, rc: i32) {
+    pub(super) fn reply(&mut self, asked: &Asked, rc: i32) {
         self.reply_with(asked, rc, "process_lrmd_message", ReplyBody::Plain);
     }
 
-    fn reply_with(&mut self, asked: &Asked, rc: i32, origin: &str, body: ReplyBody) {
+    pub(super) fn reply_with(&mut self, asked: &Asked, rc: i32, origin: &str, body: ReplyBody) {
         let reply = Reply { origin: origin.into(), rc, call_id: asked.call_id, msg_id: asked.msg_id, body };
         self.send(vec![asked.client], Message::Reply(reply));
     }
@@ -471,15 +428,15 @@ impl Executor {
         self.send(self.clients.listeners(), Message::Notify(notify));
     }
 
-    fn name(&self, client: ClientId) -> &str {
+    pub(super) fn name(&self, client: ClientId) -> &str {
         self.clients.name(client).unwrap_or("without name")
     }
 }
 
 /// The parts of a request that its answer needs.
 #[derive(Debug)]
-struct Asked {
-    client: ClientId,
+pub(super) struct Asked {
+    pub(super) client: ClientId,
     msg_id: i64,
     call_id: i32,
     options: CallOptions,

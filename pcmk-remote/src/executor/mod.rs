@@ -8,11 +8,15 @@
 //! * at most one agent runs per resource name, whatever registrations come and go;
 //! * every accepted operation gets exactly one final result per run, and a one-shot exactly one;
 //! * every running agent with a timeout has a deadline;
-//! * nothing is decided after [`Action::Exit`].
+//! * nothing is decided after [`Action::Exit`];
+//! * no agent is started that the policy in force does not allow.
 
+mod arrivals;
 mod clients;
 mod core;
 mod operation;
+mod permit;
+mod record;
 mod run;
 mod text;
 mod timers;
@@ -26,10 +30,15 @@ mod tests;
 pub use self::core::Executor;
 pub use self::text::readable_interval;
 
-use pcmk_proto::lrmd::{Message, Request};
+use std::sync::Arc;
+
+use pcmk_proto::lrmd::{IpcForward, Message, Request};
+use pcmk_proto::types::ResourceId;
 
 use crate::agent::{AgentCall, AlertCall, Outcome};
+use crate::audit::Origin;
 use crate::ids::{ClientId, OpId};
+use crate::policy::Policy;
 
 /// A moment: on the clock that never steps, for deadlines and durations, and on the wall, for reports.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -79,12 +88,14 @@ impl Default for Settings {
 /// Something happened.
 #[derive(Debug)]
 pub enum Input {
-    /// A client completed its TLS handshake.
+    /// A client completed its TLS handshake, or a local tool opened the executor's own IPC.
     Connected {
         /// Its number.
         client: ClientId,
         /// Token given to it at registration (a UUID).
         token: String,
+        /// Where it comes from.
+        origin: Origin,
     },
     /// A client asks for something.
     Request {
@@ -119,10 +130,17 @@ pub enum Input {
         /// How it ended.
         outcome: Outcome,
     },
+    /// There is bad news about a resource: its recurring monitor is run now, if it waits for its interval.
+    Hurry {
+        /// Which.
+        resource: ResourceId,
+    },
     /// Time has passed: see [`Executor::next_deadline`].
     Tick,
     /// The operator wants the daemon to stop (SIGTERM).
     Terminate,
+    /// What this node refuses has changed. Before the first one it refuses nothing.
+    Policy(Arc<Policy>),
 }
 
 /// Something to do, in the order given.
@@ -147,12 +165,29 @@ pub enum Action {
         /// Number of the run.
         op: OpId,
     },
+    /// A resource of an agent that is part of this program is registered no more: nothing of it is kept.
+    Forget {
+        /// Which.
+        resource: ResourceId,
+    },
     /// Run an alert program; nobody waits for its result.
     Alert(AlertCall),
     /// Compare the cluster's watchdog timeout with this node, see [`watchdog::judge`].
     CheckWatchdog {
         /// The cluster's setting, where it sent one.
         timeout: Option<String>,
+    },
+    /// A client speaks to a local tool.
+    Forward {
+        /// Who.
+        from: ClientId,
+        /// What it says.
+        forward: IpcForward,
+    },
+    /// A new provider can send the schemas that this node does not have.
+    FetchSchemas {
+        /// Which.
+        provider: ClientId,
     },
     /// Accept no further connections; keep those that exist.
     StopListening,

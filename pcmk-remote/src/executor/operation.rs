@@ -5,9 +5,11 @@ use std::sync::Arc;
 use pcmk_proto::lrmd::{CallOptions, ExecRequest, OpResult};
 use pcmk_proto::types::{AgentSpec, ExecStatus, OcfRc, Params, ResourceId};
 
+use super::record::{shortened, status_name, verdict};
 use super::{Mono, Now};
 use crate::agent::{AgentCall, Outcome};
 use crate::ids::{ClientId, OpId};
+use crate::status;
 
 /// Number of an operation; a recurring one keeps it from run to run.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -34,6 +36,8 @@ pub(super) struct Command {
     pub(super) rsc: ResourceId,
     pub(super) agent: AgentSpec,
     pub(super) client: ClientId,
+    /// Who asked, for the audit log.
+    pub(super) who: Arc<str>,
     pub(super) options: CallOptions,
     pub(super) call_id: i32,
     pub(super) action: String,
@@ -46,19 +50,23 @@ pub(super) struct Command {
     /// Its resource was unregistered (or replaced) under it.
     pub(super) orphaned: bool,
     pub(super) pid: Option<u32>,
+    /// Its latest result, for the operator.
+    pub(super) last: Option<Arc<status::Outcome>>,
     queued: Mono,
     started: Option<Now>,
     raw_rc: i32,
     rcchange_time: u64,
     last_rc: OcfRc,
     last_notified: Option<(OcfRc, ExecStatus)>,
+    /// When the run began that was reported last, seconds since the epoch.
+    reported_run: u64,
 }
 
 impl Command {
     pub(super) fn new(
         rsc: ResourceId,
         agent: AgentSpec,
-        client: ClientId,
+        (client, who): (ClientId, Arc<str>),
         options: CallOptions,
         call_id: i32,
         request: ExecRequest,
@@ -68,6 +76,7 @@ impl Command {
             rsc,
             agent,
             client,
+            who,
             options,
             call_id,
             action: request.action.unwrap_or_default(),
@@ -79,12 +88,14 @@ impl Command {
             state: State::Delayed,
             orphaned: false,
             pid: None,
+            last: None,
             queued: now.mono,
             started: None,
             raw_rc: 0,
             rcchange_time: 0,
             last_rc: OcfRc::OK,
             last_notified: None,
+            reported_run: 0,
         }
     }
 
@@ -127,12 +138,49 @@ impl Command {
         self.pid = None;
     }
 
+    /// Its turn came, and it ends there.
+    pub(super) fn skip(&mut self, now: Now) {
+        self.started = Some(now);
+    }
+
     /// A repeated request takes this operation over: it answers under the new call id, and its next
     /// result is reported even if nothing changed.
     pub(super) fn adopt(&mut self, call_id: i32, userdata: Option<String>) {
         self.call_id = call_id;
         self.userdata = userdata;
         self.last_notified = None;
+    }
+
+    /// Whether another result of this second would be taken for older than the one that was reported: the
+    /// cluster orders the results of a recurring operation by seconds, and a success wins.
+    pub(super) fn is_too_soon(&self, now: Now) -> bool {
+        self.reported_run >= now.wall
+    }
+
+    /// How long it has been in its present state.
+    pub(super) fn since(&self, now: Now) -> Option<u64> {
+        match self.state {
+            State::Running(_) => self.started.map(|at| now.mono.since(at.mono)),
+            State::Delayed | State::Pending(_) | State::Due(_) => Some(now.mono.since(self.queued)),
+            State::Sleeping => None,
+        }
+    }
+
+    /// A result as the operator sees it.
+    pub(super) fn report(&self, outcome: &Outcome, now: Now) -> status::Outcome {
+        status::Outcome {
+            resource: self.rsc.to_string(),
+            action: self.action.clone(),
+            call_id: self.call_id,
+            interval_ms: self.interval_ms.into(),
+            rc: outcome.rc.0,
+            status: status_name(outcome.status).to_owned(),
+            verdict: verdict(outcome.rc, outcome.status),
+            exit_reason: outcome.exit_reason.as_deref().map(shortened),
+            ended_at: now.wall,
+            ran_ms: self.started.map_or(0, |at| now.mono.since(at.mono)),
+            queued_ms: self.started.map_or(0, |at| at.mono.since(self.queued)),
+        }
     }
 
     /// The result to report for a run, or `None` when the requester wants changes only and there is none.
@@ -148,6 +196,7 @@ impl Command {
             return None;
         }
         self.last_notified = Some(news);
+        self.reported_run = started.map_or(0, |at| at.wall);
         Some(self.result(outcome, started, deleted, now))
     }
 

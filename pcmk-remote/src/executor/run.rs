@@ -5,14 +5,17 @@ use pcmk_proto::types::{ExecStatus, OcfRc, ResourceId};
 use tracing::{debug, info, warn};
 
 use super::core::Executor;
-use super::operation::{CmdId, State};
+use super::operation::{CmdId, Command, State};
+use super::permit::{audit_end, audit_refused};
 use super::text::{action_kind, readable_interval};
 use super::{Action, Now};
-use crate::agent::Outcome;
-use crate::ids::OpId;
+use crate::agent::{Outcome, builtin};
+use crate::ids::{ClientId, OpId};
 
 /// How long a killed agent may take to die before its timeout is reported all the same.
 const DEATH_GRACE_MS: u64 = 5000;
+
+const SECOND_MS: u64 = 1000;
 
 /// One run of an agent, from start to the death of its process.
 #[derive(Debug)]
@@ -21,6 +24,13 @@ pub(super) struct Run {
     /// `None` once nobody waits for the result (cancelled).
     pub(super) command: Option<CmdId>,
     timeout: Option<TimedOut>,
+}
+
+impl Run {
+    /// It was killed and does not die.
+    pub(super) fn is_undead(&self) -> bool {
+        self.timeout == Some(TimedOut::Reported)
+    }
 }
 
 /// What a run that exceeded its timeout still owes.
@@ -62,12 +72,21 @@ impl Executor {
         }
     }
 
-    /// Starts the operation whose turn it is, if the resource is free.
+    /// Starts the operation whose turn it is, if the resource is free. Those that the policy forbids end
+    /// without having been started.
     pub(super) fn start_next(&mut self, id: &ResourceId, now: Now) {
-        if self.busy.contains_key(id) {
-            return;
+        while !self.busy.contains_key(id) {
+            let Some((key, first)) = self.take_next(id) else { return };
+            match self.refusal(key) {
+                None => return self.start(id, key, now),
+                Some(outcome) => self.refuse(key, first, outcome, now),
+            }
         }
-        let Some(resource) = self.resources.get(id) else { return };
+    }
+
+    /// The operation whose turn it is, out of its queue, and whether it was never run.
+    fn take_next(&mut self, id: &ResourceId) -> Option<(CmdId, bool)> {
+        let resource = self.resources.get(id)?;
         let turn_of = |key: &CmdId| match self.commands.get(key).map(|command| command.state) {
             Some(State::Pending(turn) | State::Due(turn)) => Some(turn),
             _ => None, // a start delay holds up everything behind it
@@ -75,18 +94,34 @@ impl Executor {
         let pending = resource.pending.front().and_then(turn_of);
         let due = resource.due.front().and_then(turn_of);
         let from_due = match (pending, due) {
-            (None, None) => return,
+            (None, None) => return None,
             (Some(pending), Some(due)) => due < pending,
             (pending, _) => pending.is_none(),
         };
-        let op = self.new_run();
-        let Some(resource) = self.resources.get_mut(id) else { return };
+        let resource = self.resources.get_mut(id)?;
         let queue = if from_due { &mut resource.due } else { &mut resource.pending };
-        let Some(key) = queue.pop_front() else { return };
-        let Some(command) = self.commands.get_mut(&key) else { return };
-        if !from_due && command.is_recurring() {
+        let key = queue.pop_front()?;
+        if !from_due && self.commands.get(&key)?.is_recurring() {
             resource.established.push(key);
         }
+        Some((key, !from_due))
+    }
+
+    fn refuse(&mut self, key: CmdId, first: bool, outcome: Outcome, now: Now) {
+        if let Some(command) = self.commands.get_mut(&key) {
+            command.skip(now);
+        }
+        self.report(key, outcome, now, |command, result| {
+            if first {
+                audit_refused(command, result);
+            }
+        });
+        self.settle(key, now);
+    }
+
+    fn start(&mut self, id: &ResourceId, key: CmdId, now: Now) {
+        let op = self.new_run();
+        let Some(command) = self.commands.get_mut(&key) else { return };
         command.begin(op, now);
         let line = format!("executing - rsc:{id} action:{} call_id:{}", command.action, command.call_id);
         if is_monitor(&command.action) {
@@ -108,6 +143,9 @@ impl Executor {
         self.timers.disarm(Timer::Grace(op));
         self.busy.remove(&run.rsc);
         if let Some(key) = run.command {
+            if let Some(command) = self.commands.get(&key) {
+                self.active.note(command, &outcome, self.settings.max_resources);
+            }
             match run.timeout {
                 None => self.conclude(key, outcome, now),
                 Some(TimedOut::Unreported) => self.conclude(key, self.timeout_outcome(key, outcome), now),
@@ -128,6 +166,7 @@ impl Executor {
             resource.due.retain(|other| *other != key);
             resource.established.retain(|other| *other != key);
         }
+        Self::remember_cancelled(&mut self.record, &mut command, now);
         let result = command.cancel(deleted, now);
         if let State::Running(op) = command.state
             && let Some(run) = self.runs.get_mut(&op)
@@ -140,17 +179,25 @@ impl Executor {
             self.timers.disarm(Timer::Grace(op));
         }
         log_result(&result, command.pid);
+        audit_end(&command, &result);
         let only = command.options.notify_orig_only().then_some(command.client);
         self.publish(result, only);
     }
 
-    pub(super) fn cancel_all_recurring(&mut self, id: &ResourceId, now: Now) {
+    /// Cancels the recurring operations of a resource, or only those that a client asked for.
+    pub(super) fn cancel_recurring(&mut self, id: &ResourceId, whose: Option<ClientId>, now: Now) {
         let Some(resource) = self.resources.get(id) else { return };
         let all: Vec<CmdId> = resource.established.iter().chain(&resource.pending).copied().collect();
         for key in all {
-            if self.commands.get(&key).is_some_and(super::operation::Command::is_recurring) {
+            let meant = self.commands.get(&key).is_some_and(|command| {
+                command.is_recurring() && whose.is_none_or(|client| client == command.client)
+            });
+            if meant {
                 self.cancel_command(key, false, now);
             }
+        }
+        if whose.is_some() {
+            self.start_next(id, now);
         }
     }
 
@@ -158,6 +205,9 @@ impl Executor {
     /// reported as belonging to a deleted resource.
     pub(super) fn abandon(&mut self, id: &ResourceId, deleted: bool, now: Now) {
         let Some(resource) = self.resources.remove(id) else { return };
+        if builtin::kind(&resource.agent).is_some() {
+            self.out.push(Action::Forget { resource: id.clone() });
+        }
         for key in resource.pending.into_iter().chain(resource.established) {
             self.cancel_command(key, deleted, now);
         }
@@ -189,6 +239,30 @@ impl Executor {
             State::Pending(_) | State::Running(_) | State::Due(_) => return,
         }
         self.start_next(&id, now);
+    }
+
+    /// Runs a resource's recurring monitor now instead of at its next interval, which then counts from here. Of
+    /// several, the most frequent. One that waits for its turn or runs already will tell soon enough.
+    pub(super) fn hurry(&mut self, id: &ResourceId, now: Now) {
+        let Some(resource) = self.resources.get(id) else { return };
+        let asleep = |key: &CmdId| {
+            let command = self.commands.get(key)?;
+            let asleep = command.state == State::Sleeping && is_monitor(&command.action);
+            asleep.then_some((command.interval_ms, *key))
+        };
+        if let Some((_, key)) = resource.established.iter().filter_map(asleep).min() {
+            info!("Monitoring {id} at once, for there is bad news about it");
+            if self.commands.get(&key).is_some_and(|command| command.is_too_soon(now)) {
+                let next = now.mono.plus(SECOND_MS);
+                self.timers.arm(
+                    Timer::Wake(key),
+                    self.timers.deadline(Timer::Wake(key)).map_or(next, |at| at.min(next)),
+                );
+                return;
+            }
+            self.timers.disarm(Timer::Wake(key));
+            self.wake(key, now);
+        }
     }
 
     fn time_out(&mut self, op: OpId, now: Now) {
@@ -243,14 +317,19 @@ impl Executor {
         }
     }
 
-    /// Reports the result of a run.
+    /// Reports the result of a run and writes it down.
     fn conclude(&mut self, key: CmdId, outcome: Outcome, now: Now) {
+        self.remember(key, &outcome, now);
+        self.report(key, outcome, now, audit_end);
+    }
+
+    fn report(&mut self, key: CmdId, outcome: Outcome, now: Now, note: impl FnOnce(&Command, &OpResult)) {
         let Some(command) = self.commands.get_mut(&key) else { return };
         let deleted = command.orphaned && !self.resources.contains_key(&command.rsc);
-        let pid = command.pid;
         let only = command.options.notify_orig_only().then_some(command.client);
         if let Some(result) = command.finish(outcome, deleted, now) {
-            log_result(&result, pid);
+            log_result(&result, command.pid);
+            note(command, &result);
             self.publish(result, only);
         }
     }
@@ -267,11 +346,11 @@ impl Executor {
         }
     }
 
-    fn publish(&mut self, result: OpResult, only: Option<crate::ids::ClientId>) {
+    fn publish(&mut self, result: OpResult, only: Option<ClientId>) {
         let to = match only {
             Some(client) if self.clients.name(client).is_some() => vec![client],
             Some(_) => Vec::new(),
-            None => self.clients.listeners(),
+            None => self.clients.result_listeners(),
         };
         self.send(to, Message::Notify(Notify::Result(Box::new(result))));
     }

@@ -10,6 +10,7 @@
 )]
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
 
 use pcmk_proto::lrmd::{
     CallOptions, ExecRequest, IpcForward, IpcForwardKind, Message, Notify, Operation, Request, Style,
@@ -18,7 +19,10 @@ use pcmk_proto::types::{AgentSpec, ExecStatus, OcfRc, ResourceId};
 
 use super::{Action, Executor, Input, Mono, Now, Settings};
 use crate::agent::Outcome;
-use crate::ids::{ClientId, OpId};
+use crate::audit::Origin;
+use crate::caller::{Access, Caller};
+use crate::ids::{ClientId, OpId, ToolId};
+use crate::policy::Policy;
 
 /// Plays one history and panics if a rule is broken.
 pub fn play(history: &[u8]) {
@@ -47,6 +51,8 @@ struct World {
     /// One-shot operations that were accepted and owe their one result.
     owed: BTreeSet<i32>,
     exited: bool,
+    /// Whether the agent `Other` must not be started.
+    strict: bool,
 }
 
 /// What a step asked for, to check the answer against.
@@ -68,9 +74,10 @@ impl World {
             running: BTreeMap::new(),
             owed: BTreeSet::new(),
             exited: false,
+            strict: false,
         };
         // Client 0 stays to the end and hears everything, so that every result can be counted.
-        world.connect();
+        world.connect(2);
         world.ask(0, Some("witness"), 0, Operation::Poke { origin: None });
         world
     }
@@ -93,7 +100,7 @@ impl World {
         let start_delay_ms = if argument & 0x80 == 0 { 0 } else { 50 };
         let client = usize::from(instruction >> 4);
         match instruction & 15 {
-            0 => self.connect(),
+            0 => self.connect(argument),
             1 => self.disconnect(client),
             2..=4 => {
                 let exec = ExecRequest {
@@ -157,6 +164,12 @@ impl World {
             _ if argument == 0xfe => {
                 self.input(Input::Unreadable { client: ClientId(u64::MAX), msg_id: 1 }, None);
             }
+            _ if argument & 0xfc == 0xf8 => {
+                if let Some(resource) = id {
+                    self.input(Input::Hurry { resource }, None);
+                }
+            }
+            _ if argument & 0xfe == 0xfc => self.adopt(argument & 1 == 0),
             _ => self.ask(client, None, 0, Operation::Poke { origin: None }),
         }
     }
@@ -182,11 +195,30 @@ impl World {
         }
     }
 
-    fn connect(&mut self) {
-        let client = ClientId(self.next_client);
+    fn connect(&mut self, argument: u8) {
+        let access = match argument & 3 {
+            0 => Some(Access::Member),
+            1 => Some(Access::Privileged),
+            _ => None,
+        };
+        let (client, origin) = match access {
+            Some(access) => {
+                let caller = Caller { pid: 7, uid: 1, gid: 1, user: "nobody".into(), access };
+                (ClientId::local(ToolId(self.next_client)), Origin::process(&caller))
+            }
+            None => (ClientId(self.next_client), Origin::default()),
+        };
         self.next_client += 1;
         self.clients.insert(client);
-        self.input(Input::Connected { client, token: String::new() }, None);
+        self.input(Input::Connected { client, token: String::new(), origin }, None);
+        let provider = self.executor.current_provider();
+        assert!(provider.is_none_or(|provider| provider.tool().is_none()), "only cluster nodes provide");
+    }
+
+    fn adopt(&mut self, strict: bool) {
+        let text = if strict { "[agents]\nallow = ['ocf:p:Dummy']" } else { "" };
+        self.strict = strict;
+        self.input(Input::Policy(Arc::new(Policy::parse(text).expect("a policy"))), None);
     }
 
     fn disconnect(&mut self, nth: usize) {
@@ -268,6 +300,8 @@ impl World {
                 }
                 Action::Start { op, call } => {
                     assert!(self.running.values().all(|run| run.resource != call.id), "one run per resource");
+                    let forbidden = self.strict && call.agent.kind == "Other" && call.action == "start";
+                    assert!(!forbidden, "no agent that the policy forbids is started");
                     let deadline = (call.timeout_ms > 0).then(|| self.now + u64::from(call.timeout_ms));
                     self.running.insert(op, Running { resource: call.id, deadline, killed: false });
                 }
@@ -276,7 +310,12 @@ impl World {
                     assert!(!std::mem::replace(&mut run.killed, true), "killed once");
                 }
                 Action::Exit(_) => self.exited = true,
-                Action::Alert(_) | Action::CheckWatchdog { .. } | Action::StopListening => {}
+                Action::Alert(_)
+                | Action::Forget { .. }
+                | Action::CheckWatchdog { .. }
+                | Action::Forward { .. }
+                | Action::FetchSchemas { .. }
+                | Action::StopListening => {}
             }
         }
         if let Some(expect) = expect {

@@ -40,6 +40,10 @@ impl<K: Copy + Ord + Hash> Timers<K> {
         Some(key)
     }
 
+    pub(super) fn deadline(&self, key: K) -> Option<Mono> {
+        self.armed.get(&key).copied()
+    }
+
     pub(super) fn next(&self) -> Option<Mono> {
         self.queue.first().map(|(at, _)| *at)
     }

@@ -18,10 +18,9 @@ pub enum Verdict {
 pub fn judge(cluster: Option<&str>, sbd_running: bool, sbd_timeout_ms: u64) -> Verdict {
     let Some(text) = cluster else { return Verdict::Unused };
     let timeout = match parse_ms(text) {
-        // Negative means "twice the watchdog timeout", whatever that is here.
-        Some(ms) if ms < 0 => sbd_timeout_ms.saturating_mul(2),
-        Some(ms) => ms.unsigned_abs(),
-        None => 0,
+        Some(ms) if ms >= 0 => ms.unsigned_abs(),
+        // Negative means "twice the watchdog timeout", whatever that is here; so does what is no time.
+        Some(_) | None => sbd_timeout_ms.saturating_mul(2),
     };
     if timeout == 0 {
         Verdict::Unused
@@ -45,13 +44,17 @@ pub fn parse_ms(text: &str) -> Option<i64> {
         .map_or(text.len(), |(at, _)| at);
     let (number, unit) = text.split_at_checked(unit_at)?;
     let number: i64 = number.parse().ok()?;
-    match unit.trim().to_ascii_lowercase().as_str() {
-        "" | "s" | "sec" => number.checked_mul(1000),
-        "ms" | "msec" => Some(number),
-        "us" | "usec" => Some(number / 1000),
-        "m" | "min" => number.checked_mul(60_000),
-        "h" | "hr" => number.checked_mul(3_600_000),
-        _ => None,
+    // Of a decimal only what stands before the point counts.
+    let unit = unit.trim_start_matches(|c: char| c.is_ascii_digit() || c == '.').trim().to_ascii_lowercase();
+    // How a unit begins is what counts: `seconds` is one, too.
+    let begins = |with: &str| unit.starts_with(with);
+    match () {
+        () if begins("ms") => Some(number),
+        () if begins("us") => Some(number / 1000),
+        () if unit.is_empty() || begins("s") => number.checked_mul(1000),
+        () if begins("m") => number.checked_mul(60_000),
+        () if begins("h") => number.checked_mul(3_600_000),
+        () => None,
     }
 }
 
@@ -61,8 +64,17 @@ mod tests {
 
     #[test]
     fn times_in_pacemaker_syntax() {
-        for (text, ms) in [("10", 10_000), ("10s", 10_000), ("500ms", 500), ("2min", 120_000), ("-1", -1000)]
-        {
+        for (text, ms) in [
+            ("10", 10_000),
+            ("10s", 10_000),
+            ("10 seconds", 10_000),
+            ("500ms", 500),
+            ("3.14 ms", 3),
+            ("1000us", 1),
+            ("2min", 120_000),
+            ("1hr", 3_600_000),
+            ("-1", -1000),
+        ] {
             assert_eq!(parse_ms(text), Some(ms), "{text}");
         }
         assert_eq!(parse_ms("soon"), None);
@@ -72,9 +84,10 @@ mod tests {
 
     #[test]
     fn a_cluster_without_watchdog_fencing_asks_nothing() {
-        for value in [None, Some("0"), Some("garbage")] {
+        for value in [None, Some("0"), Some("-1"), Some("garbage")] {
             assert_eq!(judge(value, false, 0), Verdict::Unused, "{value:?}");
         }
+        assert_eq!(judge(Some("0"), false, 5000), Verdict::Unused);
     }
 
     #[test]
@@ -82,6 +95,9 @@ mod tests {
         assert!(matches!(judge(Some("10s"), false, 5000), Verdict::Violated(_)));
         assert!(matches!(judge(Some("4s"), true, 5000), Verdict::Violated(_)));
         assert_eq!(judge(Some("10s"), true, 5000), Verdict::Met);
-        assert_eq!(judge(Some("-1"), true, 5000), Verdict::Met);
+        for automatic in ["-1", "auto"] {
+            assert_eq!(judge(Some(automatic), true, 5000), Verdict::Met);
+            assert!(matches!(judge(Some(automatic), false, 5000), Verdict::Violated(_)));
+        }
     }
 }

@@ -7,8 +7,10 @@ mod alerts;
 mod bus;
 mod control;
 mod output;
+mod probes;
 mod process;
 mod programs;
+pub mod schemas;
 mod secrets;
 mod settings;
 mod units;
@@ -17,12 +19,14 @@ use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use pcmk_proto::types::ResourceId;
 use tokio::sync::mpsc::UnboundedSender;
 
 use crate::agent::{self, AgentCall, AlertCall, Outcome, Plan, lsb};
 use crate::ids::OpId;
 use bus::Bus;
 use control::Control;
+use probes::Probes;
 use process::Runner;
 
 pub use settings::HostSettings;
@@ -43,6 +47,11 @@ pub enum HostEvent {
         op: OpId,
         /// How it went.
         outcome: Outcome,
+    },
+    /// A resource that is watched has bad news.
+    Hurry {
+        /// Which.
+        resource: ResourceId,
     },
     /// An alert program ended. It has been logged already.
     AlertFinished {
@@ -65,6 +74,7 @@ struct Inner {
     events: UnboundedSender<HostEvent>,
     runner: Runner,
     bus: Bus,
+    probes: Probes,
     running: Mutex<HashMap<OpId, Arc<Control>>>,
     alerts_in_flight: AtomicUsize,
     alert_sequence: AtomicU64,
@@ -75,12 +85,14 @@ impl Host {
     pub fn new(settings: HostSettings, events: UnboundedSender<HostEvent>) -> Self {
         let runner = Runner::new(settings.output_limit);
         let bus = Bus::new(settings.bus_address.clone());
+        let probes = Probes::new(&settings);
         Self {
             inner: Arc::new(Inner {
                 settings: Arc::new(settings),
                 events,
                 runner,
                 bus,
+                probes,
                 running: Mutex::default(),
                 alerts_in_flight: AtomicUsize::new(0),
                 alert_sequence: AtomicU64::new(0),
@@ -106,6 +118,11 @@ impl Host {
         if let Some(control) = self.inner.running().get(&op) {
             control.kill();
         }
+    }
+
+    /// Keeps nothing of a resource: connections of its probes end.
+    pub fn forget(&self, resource: &ResourceId) {
+        self.inner.probes.forget(resource);
     }
 
     /// Runs an alert program; its result is only logged.
@@ -135,6 +152,10 @@ impl Inner {
         let spawned = |pid| self.tell(HostEvent::Spawned { op, pid });
         match plan {
             Plan::Answer(outcome) => outcome,
+            // On the heap: it is larger than all the others together.
+            Plan::Builtin(kind) => {
+                Box::pin(self.probes.run(&self.settings, kind, call, control, &self.events)).await
+            }
             Plan::Ocf => programs::ocf(&self.runner, &self.settings, call, control, spawned).await,
             Plan::Lsb | Plan::Service => {
                 programs::lsb(&self.runner, &self.settings, call, control, spawned).await
@@ -176,7 +197,7 @@ impl Inner {
 
 #[cfg(test)]
 mod tests {
-    use pcmk_proto::types::{AgentSpec, ResourceId};
+    use pcmk_proto::types::AgentSpec;
 
     use super::*;
 

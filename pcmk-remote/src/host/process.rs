@@ -211,6 +211,12 @@ fn spawn(program: &Program) -> Result<Child, Outcome> {
         Err(error) if error.raw_os_error() == Some(libc::ENOEXEC) => command(program, true).spawn(),
         result => result,
     };
+    if let (Ok(child), Some(limit)) = (&result, program.settings.descriptors)
+        && let Some(pid) = child.id()
+        && let Err(error) = limit.give_to(pid)
+    {
+        tracing::debug!("Process {pid} keeps the daemon's limit of open files: {error}");
+    }
     result.map_err(|error| {
         let (errno, text) = wording(&error);
         tracing::warn!("Unable to execute {}: {text}", program.file.display());

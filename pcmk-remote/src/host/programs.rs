@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use pcmk_proto::types::{ExecStatus, OcfRc};
+use pcmk_proto::types::ExecStatus;
 
 use super::HostSettings;
 use super::control::Control;
@@ -103,22 +103,8 @@ fn ocf_program(settings: Arc<HostSettings>, mut call: AgentCall) -> Result<Progr
         .into_iter()
         .find(|file| file.exists())
         .ok_or_else(|| Outcome::not_runnable(&call.agent.kind, libc::ENOENT, "No such file or directory"))?;
-    let mut params = std::mem::take(&mut call.params);
-    if let Err(error) = secrets::fill_in(&settings.secrets_dir, call.id.as_str(), &mut params) {
-        if call.action.eq_ignore_ascii_case("stop") {
-            tracing::info!(
-                "Proceeding with stop operation for {} despite being unable to load CIB secrets ({error})",
-                call.id
-            );
-        } else {
-            tracing::error!(
-                "Considering {} unconfigured because unable to load CIB secrets: {error}",
-                call.id
-            );
-            let reason = "Unable to load CIB secrets";
-            return Err(Outcome::failed(ExecStatus::Done, OcfRc::INVALID_PARAM, reason));
-        }
-    }
+    secrets::of_call(&settings, &mut call)?;
+    let params = std::mem::take(&mut call.params);
     let env = ocf::environment(&call, &params, &settings.ocf_root);
     Ok(Program { file, argument: Some(call.action), settings, env, user: None })
 }

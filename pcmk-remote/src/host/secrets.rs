@@ -4,10 +4,14 @@ use std::fmt::Write;
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use md5::{Digest, Md5};
-use pcmk_proto::types::Params;
+use pcmk_proto::types::{ExecStatus, OcfRc, Params};
 use thiserror::Error;
+
+use super::HostSettings;
+use crate::agent::{AgentCall, Outcome};
 
 /// What stands in place of a secret value.
 const MAGIC: &str = "lrm://";
@@ -25,9 +29,40 @@ pub(super) enum SecretError {
     Mismatch { path: PathBuf },
 }
 
+/// Replaces every secret of a call, where that may take its time.
+pub(super) async fn resolve(settings: &Arc<HostSettings>, call: &mut AgentCall) -> Result<(), Outcome> {
+    if !call.params.iter().any(|(_, value)| value == MAGIC) {
+        return Ok(());
+    }
+    let (settings, mut own) = (Arc::clone(settings), call.clone());
+    let done = tokio::task::spawn_blocking(move || of_call(&settings, &mut own).map(|()| own.params));
+    call.params = done.await.unwrap_or_else(|_| Err(unconfigured()))?;
+    Ok(())
+}
+
+/// Replaces every secret of a call; the outcome of one that cannot do without. May block.
+pub(super) fn of_call(settings: &HostSettings, call: &mut AgentCall) -> Result<(), Outcome> {
+    let Err(error) = fill_in(&settings.secrets_dir, call.id.as_str(), &mut call.params) else {
+        return Ok(());
+    };
+    if call.action.eq_ignore_ascii_case("stop") {
+        tracing::info!(
+            "Proceeding with stop operation for {} despite being unable to load CIB secrets ({error})",
+            call.id
+        );
+        return Ok(());
+    }
+    tracing::error!("Considering {} unconfigured because unable to load CIB secrets: {error}", call.id);
+    Err(unconfigured())
+}
+
+fn unconfigured() -> Outcome {
+    Outcome::failed(ExecStatus::Done, OcfRc::INVALID_PARAM, "Unable to load CIB secrets")
+}
+
 /// Replaces every secret among the parameters. All that can be are replaced even if one fails; the last
 /// failure is returned. May block.
-pub(super) fn fill_in(dir: &Path, resource: &str, params: &mut Params) -> Result<(), SecretError> {
+fn fill_in(dir: &Path, resource: &str, params: &mut Params) -> Result<(), SecretError> {
     let mut result = Ok(());
     for (name, value) in params.iter_mut().filter(|(_, value)| value == MAGIC) {
         match read(&dir.join(resource), name) {

@@ -4,15 +4,25 @@ use std::ffi::OsString;
 use std::path::PathBuf;
 use std::time::Duration;
 
+use libvirt_probe::agents::{self, Attributes};
+
+use crate::sys::DescriptorLimit;
+
 /// Places and limits of a host.
 #[derive(Debug, Clone)]
 pub struct HostSettings {
     /// Environment of every agent, before its own variables are added.
     pub base_env: Vec<(OsString, OsString)>,
+    /// The limit of open descriptors that programs start with, if the daemon has another one.
+    pub descriptors: Option<DescriptorLimit>,
     /// `OCF_ROOT`.
     pub ocf_root: PathBuf,
     /// Directories with one directory per provider of OCF agents.
     pub ocf_path: Vec<PathBuf>,
+    /// Where agents keep what outlives a process of theirs.
+    pub agent_state_dir: PathBuf,
+    /// Node attributes of the cluster, for agents that run in this process.
+    pub attributes: Attributes,
     /// Init scripts.
     pub lsb_dir: PathBuf,
     /// Values of secret parameters, one directory per resource.
@@ -33,8 +43,11 @@ impl Default for HostSettings {
     fn default() -> Self {
         Self {
             base_env: std::env::vars_os().filter(|(name, _)| name != "NOTIFY_SOCKET").collect(),
+            descriptors: None,
             ocf_root: "/usr/lib/ocf".into(),
             ocf_path: vec!["/usr/lib/ocf/resource.d".into()],
+            agent_state_dir: agents::FOLDER.into(),
+            attributes: Attributes::channel().0, // nobody is there
             lsb_dir: "/etc/init.d".into(),
             secrets_dir: "/var/lib/pacemaker/lrm/secrets".into(),
             unit_dir: "/run/systemd/system".into(),

@@ -3,6 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
@@ -22,32 +23,45 @@ use tokio_rustls::server::TlsStream;
 use tracing::{debug, info, warn};
 
 use super::outbox::{End, Outbox};
-use super::{CloseReason, NetEvent, ServerOptions};
+use super::{CloseReason, Meter, NetEvent, Peer, PeerIdentity, ServerOptions};
 use crate::ids::ClientId;
 use crate::sys;
 
 /// Serves one peer until it goes.
 pub(super) async fn run(
     stream: TlsStream<QuickAck>,
-    peer: SocketAddr,
+    who: Peer,
     options: &ServerOptions,
     events: &mpsc::Sender<NetEvent>,
 ) {
+    let peer = who.address;
     let client = ClientId(NEXT_CLIENT.fetch_add(1, Ordering::Relaxed));
-    info!("Remote client connection accepted: {peer} is {client}");
+    match &who.identity {
+        PeerIdentity::Key => info!("Remote client connection accepted: {peer} is {client}"),
+        PeerIdentity::Certificate(certificate) => info!(
+            "Remote client connection accepted: {peer} with the certificate of {} is {client}",
+            certificate.subject
+        ),
+    }
     let outbox = Outbox::new(options.outbox_bytes);
-    let connected = NetEvent::Connected { client, peer, outbox: outbox.clone() };
+    let connected = NetEvent::Connected { client, peer: who, outbox: outbox.clone() };
     if events.send(connected).await.is_err() {
         return;
     }
     let (read, mut write) = tokio::io::split(stream);
-    let inlet =
-        Inlet { client, peer, limits: options.limits, stall: options.stall_timeout, events: events.clone() };
+    let inlet = Inlet {
+        client,
+        peer,
+        limits: options.limits,
+        stall: options.stall_timeout,
+        meter: Arc::clone(&options.meter),
+        events: events.clone(),
+    };
     // A task of its own: answers wake this one, and would cut the pauses of the receiving side short.
     let mut receiving = tokio::spawn(inlet.run(read));
     let reason = tokio::select! {
         ended = &mut receiving => ended.unwrap_or_else(|error| CloseReason::Lost(error.to_string())),
-        reason = write_all(&mut write, &outbox, options.stall_timeout) => reason,
+        reason = write_all(&mut write, &outbox, options.stall_timeout, &options.meter) => reason,
         reason = cut_off(&outbox) => reason,
     };
     if !receiving.is_finished() {
@@ -123,6 +137,7 @@ struct Inlet {
     peer: SocketAddr,
     limits: Limits,
     stall: Duration,
+    meter: Arc<Meter>,
     events: mpsc::Sender<NetEvent>,
 }
 
@@ -170,6 +185,7 @@ impl Inlet {
     /// was whole, so the next one is where it should be.
     async fn deliver(&self, frame: Frame) -> bool {
         let id = frame.id;
+        self.meter.received(frame.payload.len().saturating_add(HEADER_LEN));
         if frame.payload.len() > HUGE_DOCUMENT {
             return_memory_later();
         }
@@ -254,7 +270,12 @@ async fn parse(payload: Bytes, limits: Limits) -> Result<Request, Nonsense> {
 }
 
 /// The sending side. Returns only when there is no more to send or no way to send it.
-async fn write_all(write: &mut (impl AsyncWrite + Unpin), outbox: &Outbox, stall: Duration) -> CloseReason {
+async fn write_all(
+    write: &mut (impl AsyncWrite + Unpin),
+    outbox: &Outbox,
+    stall: Duration,
+    meter: &Meter,
+) -> CloseReason {
     loop {
         let frame = match outbox.next().await {
             Ok(frame) => frame,
@@ -267,6 +288,7 @@ async fn write_all(write: &mut (impl AsyncWrite + Unpin), outbox: &Outbox, stall
                 _ => CloseReason::Lost(error.to_string()),
             };
         }
+        meter.sent(frame.payload.len().saturating_add(HEADER_LEN));
         outbox.written(&frame);
     }
 }

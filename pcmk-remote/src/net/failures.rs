@@ -1,7 +1,6 @@
 //! The log of failed handshakes: each peer's reason once, and again after a while with a count.
 
 use std::collections::HashMap;
-use std::mem::Discriminant;
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
@@ -9,6 +8,7 @@ use std::time::{Duration, Instant};
 use tracing::{info, warn};
 
 use super::tls::HandshakeError;
+use crate::audit::{Entry, Origin};
 
 #[derive(Default)]
 pub(super) struct FailureLog(Mutex<HashMap<Key, Seen>>);
@@ -21,6 +21,14 @@ impl FailureLog {
             if unsaid > 0 { format!(" ({unsaid} more since this was last said)") } else { String::new() };
         match error {
             HandshakeError::Timeout => warn!("Remote client authentication timed out: {peer}: {error}{more}"),
+            HandshakeError::Refused(refusal) => {
+                warn!("Refused remote client {peer}: {refusal}{more}");
+                let who = Origin::peer(peer, "none", None);
+                Entry::new("connect", "refused")
+                    .field("reason", refusal)
+                    .field("more", unsaid)
+                    .log(who.fields());
+            }
             // Monitoring that only connects is no reason for concern.
             HandshakeError::ClosedAtOnce => {
                 info!("TLS handshake with remote client failed: {peer}: {error}{more}");
@@ -32,7 +40,7 @@ impl FailureLog {
     /// `Some` if it must be said, with how often it was not.
     fn note(&self, peer: IpAddr, error: &HandshakeError, now: Instant) -> Option<u64> {
         let mut seen = self.0.lock().unwrap_or_else(PoisonError::into_inner);
-        let kind = std::mem::discriminant(error);
+        let kind = reason(error);
         let mut key = (peer.to_canonical(), kind);
         if seen.len() >= MOST && !seen.contains_key(&key) {
             seen.retain(|_, seen| now.duration_since(seen.said) < QUIET);
@@ -54,7 +62,35 @@ impl FailureLog {
     }
 }
 
-type Key = (IpAddr, Discriminant<HandshakeError>);
+/// The reason's name in counters.
+pub(super) fn reason(error: &HandshakeError) -> &'static str {
+    match error {
+        HandshakeError::NoKey(_) => "no_key",
+        HandshakeError::OldTls => "old_tls",
+        HandshakeError::WrongKey { .. } => "wrong_key",
+        HandshakeError::WrongIdentity(_) => "wrong_identity",
+        HandshakeError::NoPsk => "no_psk",
+        HandshakeError::UnusablePsk => "unusable_psk",
+        HandshakeError::NoSuite | HandshakeError::NoModernSuite => "no_suite",
+        HandshakeError::NoGroup => "no_group",
+        HandshakeError::KeyInsteadOfCertificate => "key_instead_of_certificate",
+        HandshakeError::NoCertificate => "no_certificate",
+        HandshakeError::Certificate(refusal) => refusal.problem.name(),
+        HandshakeError::OwnCertificate { .. } => "own_certificate_refused",
+        HandshakeError::NoSignature => "no_signature",
+        HandshakeError::NotTls(_) => "not_tls",
+        HandshakeError::ClosedAtOnce => "closed_at_once",
+        HandshakeError::ClosedEarly => "closed_early",
+        HandshakeError::PeerAlert(_) => "peer_alert",
+        HandshakeError::Tls(_) => "tls",
+        HandshakeError::Io(_) => "io",
+        HandshakeError::Timeout => "timeout",
+        HandshakeError::Crowded => "crowded",
+        HandshakeError::Refused(_) => "refused",
+    }
+}
+
+type Key = (IpAddr, &'static str);
 
 struct Seen {
     said: Instant,

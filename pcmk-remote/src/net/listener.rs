@@ -13,10 +13,11 @@ use tokio::time::timeout;
 use tracing::{debug, warn};
 
 use super::connection::{self, QuickAck};
-use super::failures::FailureLog;
+use super::failures::{self, FailureLog};
 use super::handshakes::{Handshakes, Ticket};
-use super::tls::{self, HandshakeError, KeyStore};
-use super::{NetError, NetEvent, ServerOptions};
+use super::tls::{self, Credentials, HandshakeError};
+use super::{NetError, NetEvent, Peer, ServerOptions};
+use crate::policy::Refusal;
 
 /// Listens as the C daemon does: on exactly one socket, the first that works among the addresses of
 /// the given name, IPv6 before IPv4; without a name on all addresses of both families.
@@ -39,7 +40,7 @@ pub async fn bind(address: Option<&str>, port: u16) -> Result<TcpListener, NetEr
     Err(NetError::Bind { address: shown, port, source: last })
 }
 
-/// Accepts connections, and serves those that have the key.
+/// Accepts connections, and serves those that prove that they belong to the cluster.
 ///
 /// At most [`ServerOptions::max_handshakes`] are unfinished at once. Beyond that the oldest one of the
 /// address with the most of them is dropped, so that half-open handshakes of a stranger do not keep a
@@ -54,13 +55,13 @@ impl Server {
     /// before the next request of another.
     pub fn start(
         listener: TcpListener,
-        keys: Arc<KeyStore>,
+        credentials: Arc<Credentials>,
         options: ServerOptions,
         events: mpsc::Sender<NetEvent>,
     ) -> ServerHandle {
         let listener = Arc::new(listener);
         let handshakes = Handshakes::new(options.max_handshakes);
-        let door = Arc::new(Door { keys, options, events, failures: FailureLog::default() });
+        let door = Arc::new(Door { credentials, options, events, failures: FailureLog::default() });
         let accepting = tokio::spawn(accept(Arc::clone(&listener), door, handshakes));
         ServerHandle { listening: Some((listener, accepting)) }
     }
@@ -103,10 +104,21 @@ const KEEPALIVE_PROBES: u32 = 8;
 
 /// What every new connection needs.
 struct Door {
-    keys: Arc<KeyStore>,
+    credentials: Arc<Credentials>,
     options: ServerOptions,
     events: mpsc::Sender<NetEvent>,
     failures: FailureLog,
+}
+
+impl Door {
+    fn fail(&self, peer: SocketAddr, error: &HandshakeError) {
+        self.options.meter.handshake_failed(failures::reason(error));
+        self.failures.report(peer, error);
+    }
+
+    fn refuse(&self, peer: SocketAddr, refusal: Refusal) {
+        self.fail(peer, &HandshakeError::Refused(refusal));
+    }
 }
 
 async fn resolve(name: &str, port: u16) -> Result<Vec<SocketAddr>, NetError> {
@@ -136,6 +148,11 @@ async fn accept(listener: Arc<TcpListener>, door: Arc<Door>, handshakes: Arc<Han
         match listener.accept().await {
             Ok((stream, peer)) => {
                 let peer = SocketAddr::new(peer.ip().to_canonical(), peer.port());
+                let admitted = door.options.policy.borrow().admit_address(peer.ip());
+                if let Err(refusal) = admitted {
+                    door.refuse(peer, refusal);
+                    continue;
+                }
                 let ticket = handshakes.admit(peer.ip());
                 tokio::spawn(serve(stream, peer, ticket, Arc::clone(&door)));
             }
@@ -168,7 +185,8 @@ async fn serve(stream: TcpStream, peer: SocketAddr, ticket: Ticket, door: Arc<Do
         if stream.peek(&mut [0]).await.map_err(HandshakeError::Io)? == 0 {
             return Err(HandshakeError::ClosedAtOnce);
         }
-        tls::accept(&door.keys, QuickAck(stream)).await
+        let policy = Arc::clone(&door.options.policy.borrow());
+        tls::accept(&door.credentials, &policy, QuickAck(stream)).await
     };
     let result = tokio::select! {
         done = timeout(door.options.handshake_timeout, handshake) => done.unwrap_or(Err(HandshakeError::Timeout)),
@@ -176,8 +194,17 @@ async fn serve(stream: TcpStream, peer: SocketAddr, ticket: Ticket, door: Arc<Do
     };
     drop(ticket);
     match result {
-        Ok(stream) => connection::run(stream, peer, &door.options, &door.events).await,
-        Err(error) => door.failures.report(peer, &error),
+        Ok((stream, identity)) => {
+            door.options.meter.handshake_ok();
+            let peer = Peer { address: peer, identity };
+            // The policy may have changed meanwhile.
+            let admitted = peer.admitted_by(&door.options.policy.borrow());
+            match admitted {
+                Ok(()) => connection::run(stream, peer, &door.options, &door.events).await,
+                Err(refusal) => door.refuse(peer.address, refusal),
+            }
+        }
+        Err(error) => door.fail(peer, &error),
     }
 }
 

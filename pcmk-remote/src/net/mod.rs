@@ -7,6 +7,7 @@ mod connection;
 mod failures;
 mod handshakes;
 mod listener;
+mod meter;
 mod outbox;
 #[cfg(feature = "test-client")]
 pub mod test_client;
@@ -15,25 +16,29 @@ pub mod tls;
 use std::fmt;
 use std::io;
 use std::net::SocketAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
 use pcmk_proto::limits::Limits;
 use pcmk_proto::lrmd::Request;
+use tokio::sync::watch;
 
 use crate::ids::ClientId;
+use crate::policy::{Policy, Refusal};
 
 pub use listener::{Server, ServerHandle, bind};
+pub use meter::Meter;
 pub use outbox::Outbox;
 
 /// What happens on the cluster's side.
 #[derive(Debug)]
 pub enum NetEvent {
-    /// A peer has proved that it has the key. Nothing more is asked of it: it may run any agent.
+    /// A peer has proved that it belongs to the cluster. Nothing more is asked of it: it may run any agent.
     Connected {
         /// Its name from now on.
         client: ClientId,
-        /// Where it is.
-        peer: SocketAddr,
+        /// Where it is and how it proved itself.
+        peer: Peer,
         /// Where to put what it shall read.
         outbox: Outbox,
     },
@@ -58,6 +63,48 @@ pub enum NetEvent {
         /// Why.
         reason: CloseReason,
     },
+}
+
+/// The other end of an authenticated connection.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Peer {
+    /// Where it is.
+    pub address: SocketAddr,
+    /// How it proved itself.
+    pub identity: PeerIdentity,
+}
+
+impl Peer {
+    /// Whether a policy lets a peer in that proved itself so; its address is asked about before that.
+    pub fn admitted_by(&self, policy: &Policy) -> Result<(), Refusal> {
+        policy.admit_names(match &self.identity {
+            PeerIdentity::Key => None,
+            PeerIdentity::Certificate(certificate) => Some(&certificate.names),
+        })
+    }
+}
+
+/// How a peer proved itself.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum PeerIdentity {
+    /// It has the cluster's key: any node that has it looks the same.
+    Key,
+    /// It has a certificate of the cluster's authority.
+    Certificate(Box<PeerCertificate>),
+}
+
+/// What is said of a peer's certificate.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct PeerCertificate {
+    /// Subject, as `CN=controller1,O=Example`.
+    pub subject: String,
+    /// The names by which policy may know it: DNS names and addresses among its alternative names, then
+    /// its common name.
+    pub names: Vec<String>,
+    /// SHA-256 of the certificate, lower-case hex.
+    pub sha256: String,
+    /// When it expires, seconds since the epoch.
+    pub not_after: u64,
 }
 
 /// Why a connection ended.
@@ -103,8 +150,12 @@ pub struct ServerOptions {
     pub outbox_bytes: usize,
     /// Longest silence of a peer in the middle of a message, and longest wait for it to read.
     pub stall_timeout: Duration,
+    /// Who is let in.
+    pub policy: watch::Receiver<Arc<Policy>>,
     /// `TCP_USER_TIMEOUT`: half of `SBD_WATCHDOG_TIMEOUT` where that is set.
     pub user_timeout: Option<Duration>,
+    /// Where what happens is counted.
+    pub meter: Arc<Meter>,
 }
 
 impl Default for ServerOptions {
@@ -115,7 +166,9 @@ impl Default for ServerOptions {
             limits: Limits::default(),
             outbox_bytes: 32 << 20,
             stall_timeout: Duration::from_secs(60),
+            policy: watch::channel(Arc::default()).1,
             user_timeout: None,
+            meter: Arc::default(),
         }
     }
 }
@@ -144,6 +197,9 @@ pub enum NetError {
     /// Pre-shared keys do not work in this build.
     #[error("Could not set up TLS with pre-shared keys: {0}")]
     Psk(String),
+    /// The certificate files cannot be used.
+    #[error("Could not set up TLS with certificates: {0}")]
+    Certificates(String),
     /// No key could be read so far.
     #[error("{0}")]
     NoKey(String),

@@ -15,8 +15,21 @@ pub struct Outbox(Arc<Shared>);
 impl Outbox {
     /// Queues one document. Without effect once the connection is closing.
     pub fn send(&self, xml: impl Into<String>) {
+        self.push(xml.into());
+    }
+
+    /// Queues one document, unless more than `most` bytes would wait then: `false` if it was not queued.
+    pub fn offer(&self, xml: impl Into<String>, most: usize) -> bool {
         let xml = xml.into();
-        let cost = xml.len().saturating_add(OVERHEAD);
+        let fits = self.queued_bytes().saturating_add(cost(&xml)) <= most;
+        if fits {
+            self.push(xml);
+        }
+        fits
+    }
+
+    fn push(&self, xml: String) {
+        let cost = cost(&xml);
         let mut queue = self.0.queue();
         if self.0.end.borrow().is_some() {
             return;
@@ -38,12 +51,17 @@ impl Outbox {
         self.0.changed.notify_one();
     }
 
+    /// What waits for the peer to read it.
+    pub fn queued_bytes(&self) -> usize {
+        self.0.queue().bytes
+    }
+
     /// Lets what is queued go out, then closes the connection.
     pub fn close(&self) {
         self.end(End::Requested);
     }
 
-    pub(super) fn new(limit: usize) -> Self {
+    pub(crate) fn new(limit: usize) -> Self {
         let end = watch::Sender::new(None);
         Self(Arc::new(Shared { limit, queue: Mutex::default(), changed: Notify::new(), end }))
     }
@@ -75,7 +93,7 @@ impl Outbox {
     }
 
     /// Waits for the end to be decided; the writer may be in the middle of a message then.
-    pub(super) async fn ended(&self) -> End {
+    pub(crate) async fn ended(&self) -> End {
         let mut end = self.0.end.subscribe();
         match end.wait_for(Option::is_some).await {
             Ok(end) => end.unwrap_or(End::Requested),
@@ -101,13 +119,13 @@ impl Outbox {
 
 impl std::fmt::Debug for Outbox {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Outbox").field("queued", &self.0.queue().bytes).finish_non_exhaustive()
+        f.debug_struct("Outbox").field("queued", &self.queued_bytes()).finish_non_exhaustive()
     }
 }
 
 /// Why nothing more will be sent.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum End {
+pub(crate) enum End {
     /// Somebody called [`Outbox::close`].
     Requested,
     /// The peer does not read.
@@ -116,6 +134,10 @@ pub(super) enum End {
 
 /// What a queued message costs besides its text.
 const OVERHEAD: usize = 128;
+
+fn cost(xml: &str) -> usize {
+    xml.len().saturating_add(OVERHEAD)
+}
 
 /// One counter for the whole process, from 1, as in the C daemon.
 static NEXT_FRAME: AtomicU64 = AtomicU64::new(1);
@@ -165,6 +187,17 @@ mod tests {
         }
         assert_eq!(outbox.ended().await, End::Overflow);
         assert_eq!(outbox.next().await, Err(End::Overflow));
+    }
+
+    #[tokio::test]
+    async fn an_offer_that_does_not_fit_ends_nothing() {
+        let outbox = Outbox::new(2000);
+        assert!(outbox.offer("x".repeat(800), 1000));
+        assert!(!outbox.offer("x".repeat(800), 1000));
+        assert!(!outbox.offer("x".repeat(5000), 1000));
+        outbox.send("x".repeat(800));
+        assert_eq!(outbox.queued_bytes(), 2 * 928);
+        assert!(outbox.next().await.is_ok());
     }
 
     #[tokio::test]

@@ -1,18 +1,18 @@
 //! A client in C's manner, for tests, benchmarks and comparisons with other daemons.
 
 use std::io;
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::SocketAddr;
 
 use pcmk_proto::frame::{self, Decoder, Frame};
 use pcmk_proto::limits::Limits;
-use rustls::pki_types::ServerName;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
-use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 use zeroize::Zeroizing;
 
-use super::tls::{IDENTITY, Psk, client_for_connection};
+use super::tls::client::{Connector, IDENTITY};
+
+pub use super::tls::client::Suite;
 
 /// One connection to a `pacemaker-remoted`, ours or the C daemon.
 ///
@@ -33,7 +33,7 @@ impl Client {
     /// Connects with any identity and one cipher suite.
     pub async fn connect_as(
         address: SocketAddr,
-        identity: &[u8],
+        identity: &str,
         key: &[u8],
         suite: Suite,
     ) -> io::Result<Self> {
@@ -41,11 +41,14 @@ impl Client {
     }
 
     /// The handshake on a connection that exists.
-    pub async fn over(socket: TcpStream, identity: &[u8], key: &[u8], suite: Suite) -> io::Result<Self> {
-        let psk = Psk::new(identity, Zeroizing::new(key.to_vec())).map_err(io::Error::other)?;
-        let config = client_for_connection(&psk, suite as usize).map_err(io::Error::other)?;
-        let name = ServerName::IpAddress(Ipv4Addr::LOCALHOST.into());
-        let stream = TlsConnector::from(config).connect(name, socket).await?;
+    pub async fn over(socket: TcpStream, identity: &str, key: &[u8], suite: Suite) -> io::Result<Self> {
+        let connector = Connector::with_key(identity, Zeroizing::new(key.to_vec()), suite);
+        Self::with(&connector.map_err(io::Error::other)?, socket).await
+    }
+
+    /// The same with any credentials.
+    pub async fn with(connector: &Connector, socket: TcpStream) -> io::Result<Self> {
+        let stream = connector.connect(socket).await.map_err(io::Error::other)?;
         Ok(Self { stream, decoder: Decoder::new(Limits { message: 64 << 20, ..Limits::default() }), sent: 0 })
     }
 
@@ -84,13 +87,4 @@ impl Client {
     pub fn stream(&mut self) -> &mut TlsStream<TcpStream> {
         &mut self.stream
     }
-}
-
-/// A cipher suite that pre-shared keys can be used with.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Suite {
-    /// `TLS_AES_128_GCM_SHA256`.
-    Aes128Gcm = 0,
-    /// `TLS_CHACHA20_POLY1305_SHA256`, which stock peers prefer.
-    ChaCha20Poly1305 = 1,
 }

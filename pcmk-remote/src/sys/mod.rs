@@ -1,16 +1,22 @@
 //! Calls of the kernel that Rust cannot check. Nothing else in this crate is unsafe.
 #![allow(unsafe_code)]
 
+mod limits;
 mod localtime;
 mod memory;
+mod peer;
+mod shared;
 
 use std::io;
 
 use nix::errno::Errno;
 use nix::sys::signal::SigSet;
 
+pub use limits::DescriptorLimit;
 pub use localtime::{LocalTime, local_time};
 pub use memory::{keep_little_memory, return_memory};
+pub use peer::peer_groups;
+pub use shared::SharedWords;
 
 /// Marks every descriptor from `first` on close-on-exec, so that agents do not inherit what the
 /// daemon itself was started with.

@@ -3,7 +3,9 @@
 #![allow(clippy::expect_used, clippy::panic, clippy::indexing_slicing)]
 
 mod alerts;
+mod libvirtd;
 mod manager;
+mod probes;
 mod processes;
 mod rig;
 mod units;

@@ -73,7 +73,7 @@ impl Rig {
                     assert!(self.events.try_recv().is_err(), "nothing after the end");
                     return outcome;
                 }
-                other @ HostEvent::AlertFinished { .. } => panic!("{other:?}"),
+                other @ (HostEvent::AlertFinished { .. } | HostEvent::Hurry { .. }) => panic!("{other:?}"),
             }
         }
     }

@@ -15,7 +15,7 @@ async fn header_and_payload_have_records_of_their_own() {
         for length in [0, 1000, 16_300, 16_384, 40_000, 300_000] {
             let (proxy, records) = record_proxy(rig.address).await;
             let mut client =
-                soon("connect", Client::connect_as(proxy, b"lrmd", &rig.key, suite)).await.unwrap();
+                soon("connect", Client::connect_as(proxy, "lrmd", &rig.key, suite)).await.unwrap();
             records.lock().unwrap().clear();
             // Two requests in one record: the answers are queued together.
             let mut both = Vec::new();

@@ -113,11 +113,12 @@ async fn openssl_gets_in_or_is_told_why() {
 }
 
 /// Sends a request through the tool and waits for its answer.
-async fn exchange(mut command: Command, rig: &Rig) {
+pub(crate) async fn exchange(mut command: Command, rig: &Rig) {
     let before = rig.look(|seen| seen.connected.len());
     let mut child =
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
-    let client = rig.until("the handshake", |seen| seen.connected.get(before).copied()).await;
+    let shown = format!("the handshake of {command:?}");
+    let client = rig.until(&shown, |seen| seen.connected.get(before).copied()).await;
     let (mut stdin, mut stdout) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
     let frame = pcmk_proto::frame::encode(1, poke(77, 100)).unwrap();
     stdin.write_all(&frame.to_vec()).await.unwrap();
@@ -134,7 +135,7 @@ async fn exchange(mut command: Command, rig: &Rig) {
 }
 
 /// The tool must end by itself, and not well.
-async fn refused(mut command: Command) {
+pub(crate) async fn refused(mut command: Command) {
     let child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().unwrap();
     let output = soon("the tool's end", child.wait_with_output()).await.unwrap();
     assert!(!output.status.success(), "{}", String::from_utf8_lossy(&output.stdout));
@@ -145,13 +146,13 @@ async fn end(mut child: Child) {
     soon("the tool's end", child.wait()).await.unwrap();
 }
 
-fn gnutls(rig: &Rig, priority: &str, user: &str, key: &[u8]) -> Command {
+pub(crate) fn gnutls(rig: &Rig, priority: &str, user: &str, key: &[u8]) -> Command {
     let mut command = tool("gnutls-cli");
     command.args(["--disable-sni", "--priority", priority, "--pskusername", user, "--pskkey", &hex(key)]);
     address(command, rig)
 }
 
-fn address(mut command: Command, rig: &Rig) -> Command {
+pub(crate) fn address(mut command: Command, rig: &Rig) -> Command {
     command.arg("--port").arg(rig.address.port().to_string()).arg("127.0.0.1");
     command
 }
@@ -163,7 +164,7 @@ fn openssl(rig: &Rig, options: &[&str], user: &str, key: &[u8]) -> Command {
     command
 }
 
-fn tool(name: &str) -> Command {
+pub(crate) fn tool(name: &str) -> Command {
     static PATH: LazyLock<String> = LazyLock::new(|| std::env::var("PATH").unwrap_or_default());
     let found = PATH.split(':').any(|dir| Path::new(dir).join(name).exists());
     assert!(

@@ -12,11 +12,13 @@
     reason = "helpers of tests"
 )]
 
+mod certificates;
 mod framing;
 mod handshake;
 mod hostile;
 mod interop;
 mod keys;
+mod pki;
 mod support;
 
 use support::*;

@@ -12,8 +12,8 @@ use pcmk_proto::lrmd::{Operation, Request, Style};
 use pcmk_proto::xml::WriteXml as _;
 use pcmk_remote::ids::ClientId;
 use pcmk_remote::net::test_client::{Client, Suite};
-use pcmk_remote::net::tls::KeyStore;
-use pcmk_remote::net::{CloseReason, NetEvent, Outbox, Server, ServerHandle, ServerOptions, bind};
+use pcmk_remote::net::tls::{Credentials, KeyStore};
+use pcmk_remote::net::{CloseReason, NetEvent, Outbox, Peer, Server, ServerHandle, ServerOptions, bind};
 use tempfile::TempDir;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
@@ -51,9 +51,10 @@ pub(crate) struct Rig {
 }
 
 /// What the daemon would have been told.
-#[derive(Default)]
+#[derive(Debug, Default)]
 pub(crate) struct Seen {
     pub(crate) connected: Vec<ClientId>,
+    pub(crate) peers: Vec<Peer>,
     pub(crate) closed: Vec<(ClientId, CloseReason)>,
     pub(crate) requests: HashMap<ClientId, usize>,
     pub(crate) outboxes: HashMap<ClientId, Outbox>,
@@ -80,10 +81,20 @@ impl Rig {
         key_file: PathBuf,
         key: Vec<u8>,
     ) -> Self {
+        Self::with_credentials(options, Arc::new(Credentials::from(store)), files, key_file, key).await
+    }
+
+    pub(crate) async fn with_credentials(
+        options: ServerOptions,
+        credentials: Arc<Credentials>,
+        files: TempDir,
+        key_file: PathBuf,
+        key: Vec<u8>,
+    ) -> Self {
         let listener = bind(Some("127.0.0.1"), 0).await.unwrap();
         let address = listener.local_addr().unwrap();
         let (events, receiver) = mpsc::channel(64);
-        let handle = Server::start(listener, store, options, events);
+        let handle = Server::start(listener, credentials, options, events);
         let seen = Arc::new(Mutex::new(Seen::default()));
         let (tell, changed) = tokio::sync::watch::channel(0);
         let responder = tokio::spawn(respond(receiver, Arc::clone(&seen), tell));
@@ -99,7 +110,7 @@ impl Rig {
     }
 
     pub(crate) async fn client_as(&self, identity: &str, suite: Suite) -> std::io::Result<Client> {
-        soon("connect", Client::connect_as(self.address, identity.as_bytes(), &self.key, suite)).await
+        soon("connect", Client::connect_as(self.address, identity, &self.key, suite)).await
     }
 
     pub(crate) async fn raw(&self) -> TcpStream {
@@ -150,7 +161,8 @@ async fn respond(
     while let Some(event) = events.recv().await {
         let mut seen = seen.lock().unwrap();
         match event {
-            NetEvent::Connected { client, outbox, .. } => {
+            NetEvent::Connected { client, peer, outbox } => {
+                seen.peers.push(peer);
                 seen.connected.push(client);
                 seen.outboxes.insert(client, outbox);
             }
@@ -312,20 +324,21 @@ impl Log {
 
     /// Waits for a line with all of these parts.
     pub(crate) async fn line_with(&self, parts: &[&str]) -> String {
-        soon(&format!("log line with {parts:?} in:\n"), async {
+        let find = || {
+            let text = self.text();
+            let found = text.lines().find(|line| parts.iter().all(|part| line.contains(part)));
+            found.map(str::to_owned)
+        };
+        let wait = async {
             loop {
-                let found = self
-                    .text()
-                    .lines()
-                    .find(|line| parts.iter().all(|part| line.contains(part)))
-                    .map(str::to_owned);
-                match found {
+                match find() {
                     Some(line) => return line,
                     None => tokio::time::sleep(Duration::from_millis(2)).await,
                 }
             }
-        })
-        .await
+        };
+        let found = timeout(DEADLINE, wait).await;
+        found.unwrap_or_else(|_| panic!("no log line with {parts:?} in:\n{}", self.text()))
     }
 
     pub(crate) fn count(&self, part: &str) -> usize {

@@ -29,26 +29,42 @@ impl Message {
     /// The message as a tree.
     pub fn to_element(&self) -> Element {
         let mut builder = Builder::default();
-        self.put(&mut builder);
+        self.put(&mut builder, Envelope::Remote);
         builder.finish()
     }
 
-    fn put(&self, sink: &mut impl Sink) {
+    /// The message as a local client of the executor gets it: there the transport carries the numbers.
+    pub fn to_local_xml(&self) -> String {
+        let mut text = String::new();
+        self.put(&mut Writer::new(&mut text), Envelope::Local);
+        text
+    }
+
+    fn put(&self, sink: &mut impl Sink, envelope: Envelope) {
         match self {
-            Self::Reply(reply) => put_reply(sink, reply),
-            Self::Notify(notify) => put_notify(sink, notify),
-            Self::Proxy(proxy) => put_proxy(sink, proxy),
+            Self::Reply(reply) => put_reply(sink, reply, envelope),
+            Self::Notify(notify) => put_notify(sink, notify, envelope),
+            Self::Proxy(proxy) => put_proxy(sink, proxy, envelope),
         }
     }
 }
 
 impl WriteXml for Message {
     fn write_xml(&self, out: &mut String) {
-        self.put(&mut Writer::new(out));
+        self.put(&mut Writer::new(out), Envelope::Remote);
     }
 }
 
-fn put_reply(sink: &mut impl Sink, reply: &Reply) {
+/// How a message travels.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Envelope {
+    /// To a cluster node: number and type are attributes.
+    Remote,
+    /// To a process of this node.
+    Local,
+}
+
+fn put_reply(sink: &mut impl Sink, reply: &Reply, envelope: Envelope) {
     sink.open(element::REPLY);
     sink.attr(attr::ORIGIN, &reply.origin);
     sink.number(attr::RC, reply.rc);
@@ -56,7 +72,9 @@ fn put_reply(sink: &mut impl Sink, reply: &Reply) {
     match &reply.body {
         ReplyBody::Registered { client_id, protocol_version, uptime_s, node_start_state } => {
             sink.attr(attr::OP, op::REGISTER);
-            sink.attr(attr::CLIENT_ID, client_id);
+            if !client_id.is_empty() {
+                sink.attr(attr::CLIENT_ID, client_id);
+            }
             sink.attr(attr::PROTOCOL_VERSION, protocol_version);
             if let Some(uptime) = uptime_s {
                 sink.number(attr::UPTIME, uptime);
@@ -69,7 +87,7 @@ fn put_reply(sink: &mut impl Sink, reply: &Reply) {
         }
         ReplyBody::Plain | ReplyBody::Recurring(_) => {}
     }
-    put_envelope(sink, reply.msg_id, kind::REPLY);
+    envelope.put(sink, reply.msg_id, kind::REPLY);
     if let ReplyBody::Recurring(resources) = &reply.body {
         for resource in resources {
             put_recurring(sink, resource);
@@ -131,13 +149,13 @@ fn read_recurring(resource: &Element) -> Result<RecurringOps, MessageError> {
     })
 }
 
-fn put_notify(sink: &mut impl Sink, notify: &Notify) {
+fn put_notify(sink: &mut impl Sink, notify: &Notify, envelope: Envelope) {
     sink.open(element::NOTIFY);
     match notify {
         Notify::NewClient { origin } => {
             sink.attr(attr::ORIGIN, origin);
             sink.attr(attr::OP, op::NEW_CLIENT);
-            put_envelope(sink, 0, kind::NOTIFY);
+            envelope.put(sink, 0, kind::NOTIFY);
         }
         Notify::Done { origin, rc, call_id, op, id } => {
             sink.attr(attr::ORIGIN, origin);
@@ -145,11 +163,11 @@ fn put_notify(sink: &mut impl Sink, notify: &Notify) {
             sink.number(attr::CALLID, call_id);
             sink.attr(attr::OP, op);
             sink.optional(attr::RSC_ID, id.as_ref().map(ResourceId::as_str));
-            put_envelope(sink, 0, kind::NOTIFY);
+            envelope.put(sink, 0, kind::NOTIFY);
         }
         Notify::Result(result) => {
             put_result(sink, result);
-            put_envelope(sink, 0, kind::NOTIFY);
+            envelope.put(sink, 0, kind::NOTIFY);
             // Always there, even empty: the cluster compares it with its configuration.
             put_params(sink, &result.params);
         }
@@ -219,7 +237,7 @@ fn read_result(message: &Element) -> Result<OpResult, MessageError> {
     })
 }
 
-fn put_proxy(sink: &mut impl Sink, proxy: &ProxyNotify) {
+fn put_proxy(sink: &mut impl Sink, proxy: &ProxyNotify, envelope: Envelope) {
     sink.open(element::IPC_PROXY);
     match proxy {
         ProxyNotify::New { session, server } => {
@@ -244,7 +262,7 @@ fn put_proxy(sink: &mut impl Sink, proxy: &ProxyNotify) {
             sink.attr(attr::IPC_SESSION, NO_SESSION);
         }
     }
-    put_envelope(sink, 0, kind::NOTIFY);
+    envelope.put(sink, 0, kind::NOTIFY);
     if let ProxyNotify::Request { payload, .. } = proxy {
         put_payload(sink, payload);
     }
@@ -273,9 +291,13 @@ fn read_proxy(message: &Element) -> Result<ProxyNotify, MessageError> {
     }
 }
 
-fn put_envelope(sink: &mut impl Sink, msg_id: i64, kind: &str) {
-    sink.number(attr::MSG_ID, msg_id);
-    sink.attr(attr::MSG_TYPE, kind);
+impl Envelope {
+    fn put(self, sink: &mut impl Sink, msg_id: i64, kind: &str) {
+        if self == Self::Remote {
+            sink.number(attr::MSG_ID, msg_id);
+            sink.attr(attr::MSG_TYPE, kind);
+        }
+    }
 }
 
 fn origin(message: &Element) -> String {

@@ -29,6 +29,11 @@ impl Request {
         read(&request, payload)
     }
 
+    /// Reads a request of a local client, whose number the transport carried.
+    pub fn parse_local(request: Element, msg_id: i32) -> Result<Self, MessageError> {
+        Self::parse(request).map(|read| Self { msg_id: i64::from(msg_id), ..read })
+    }
+
     /// The number that an answer to this request needs, even if the rest of it makes no sense.
     pub fn msg_id_of(request: &Element) -> Option<i64> {
         number(request, attr::MSG_ID).ok().flatten()

@@ -26,8 +26,8 @@ fn same(ours: &Element, theirs: roxmltree::Node<'_, '_>) -> Result<(), String> {
     if local != theirs.tag_name().name() {
         return Err(format!("element {:?} is {:?}", ours.name, theirs.tag_name()));
     }
-    // Declarations of namespaces are no attributes for roxmltree.
-    let declared = |name: &str| name == "xmlns" || name.starts_with("xmlns:");
+    // Declarations of namespaces are no attributes for roxmltree, and it takes `any:xmlns` for one, too.
+    let declared = |name: &str| name == "xmlns" || name.starts_with("xmlns:") || name.ends_with(":xmlns");
     let our_attributes: Vec<(&str, &str)> = ours
         .attributes
         .iter()

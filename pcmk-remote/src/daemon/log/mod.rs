@@ -17,6 +17,8 @@ use tracing::span;
 use tracing::{Event, Metadata, Subscriber};
 
 use super::config::LogConfig;
+use crate::audit;
+use crate::policy::Audit;
 use writer::{Order, Writer};
 
 /// Lines that may wait for the writer.
@@ -113,6 +115,8 @@ struct Line {
     origin: String,
     message: String,
     at: SystemTime,
+    /// Belongs to the audit log.
+    audit: bool,
 }
 
 /// Starts logging. Problems with single sinks are logged to the others.
@@ -166,6 +170,11 @@ impl Logging {
         let _ = self.shared.orders.try_send(Order::Dump);
     }
 
+    /// Says where audit lines go.
+    pub(super) fn audit(&self, wanted: &Audit) {
+        let _ = self.shared.orders.try_send(Order::Audit(wanted.clone()));
+    }
+
     /// Waits until everything logged so far is written, but not for ever.
     pub(super) fn flush(&self) {
         let (done, wait) = mpsc::sync_channel(1);
@@ -202,6 +211,7 @@ impl Subscriber for Collector {
             origin: module.rsplit("::").next().unwrap_or_default().to_owned(),
             message: message.0,
             at: SystemTime::now(),
+            audit: metadata.target() == audit::TARGET,
         };
         match self.0.orders.try_send(Order::Write(line)) {
             Ok(()) => {

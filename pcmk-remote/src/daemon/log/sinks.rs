@@ -24,13 +24,20 @@ const SYSTEM_LINE: usize = 256;
 pub(super) struct LogFile {
     path: PathBuf,
     mode: u32,
+    /// Handed to the cluster's user, with whom the other daemons and the agents share it.
+    shared: bool,
     file: Option<File>,
     retry_at: Option<Instant>,
 }
 
 impl LogFile {
     pub(super) fn new(path: PathBuf, mode: u32) -> Self {
-        Self { path, mode, file: None, retry_at: None }
+        Self { path, mode, shared: true, file: None, retry_at: None }
+    }
+
+    /// One that only root can read.
+    pub(super) fn private(path: PathBuf) -> Self {
+        Self { shared: false, ..Self::new(path, 0o600) }
     }
 
     /// Writes; returns what to tell the operator when the file has just become unusable.
@@ -63,8 +70,7 @@ impl LogFile {
             DirBuilder::new().recursive(true).mode(0o770).create(parent)?;
         }
         let file = OpenOptions::new().append(true).create(true).mode(self.mode).open(&self.path)?;
-        // Shared with the cluster's other daemons and the agents' shell library.
-        if nix::unistd::geteuid().is_root() {
+        if self.shared && nix::unistd::geteuid().is_root() {
             let uid = User::from_name("hacluster").ok().flatten().map(|user| user.uid.as_raw());
             let gid = Group::from_name("haclient").ok().flatten().map(|group| group.gid.as_raw());
             if uid.is_some() && gid.is_some() {
@@ -193,6 +199,7 @@ mod tests {
             origin: "o".into(),
             message: message.into(),
             at: std::time::SystemTime::now(),
+            audit: false,
         }
     }
 

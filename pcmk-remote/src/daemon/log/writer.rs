@@ -9,6 +9,7 @@ use std::time::{SystemTime, UNIX_EPOCH};
 use super::sinks::{LogFile, SystemLog};
 use super::{Level, Line};
 use crate::daemon::config::{LogConfig, SERVICE};
+use crate::policy::Audit;
 use crate::sys::local_time;
 
 /// Bytes of recent lines that the flight recorder keeps.
@@ -21,6 +22,7 @@ pub(super) enum Order {
     Write(Line),
     Lost(u64),
     Record(bool),
+    Audit(Audit),
     Dump,
     Flush(SyncSender<()>),
 }
@@ -35,6 +37,8 @@ pub(super) struct Writer {
     host: String,
     recorder: Option<Recorder>,
     dumps: u32,
+    audit: Audit,
+    audit_file: Option<LogFile>,
 }
 
 impl Writer {
@@ -48,6 +52,8 @@ impl Writer {
             host: host.trim().split('.').next().unwrap_or_default().to_owned(),
             recorder: None,
             dumps: 0,
+            audit: Audit::default(),
+            audit_file: None,
         }
     }
 
@@ -64,6 +70,7 @@ impl Writer {
                 }
                 Order::Record(false) => self.recorder = None,
                 Order::Dump => self.dump(),
+                Order::Audit(wanted) => self.set_audit(wanted),
                 Order::Flush(done) => {
                     let _ = done.try_send(());
                 }
@@ -71,7 +78,23 @@ impl Writer {
         }
     }
 
+    fn set_audit(&mut self, wanted: Audit) {
+        if self.audit.file != wanted.file {
+            self.audit_file = wanted.file.clone().map(LogFile::private);
+        }
+        self.audit = wanted;
+    }
+
     fn write(&mut self, line: &Line) {
+        if line.audit {
+            let failure = self.audit_file.as_mut().and_then(|file| file.write(audit_text(line).as_bytes()));
+            if let Some(failure) = failure {
+                self.write(&own(Level::Error, failure));
+            }
+            if !self.audit.log {
+                return;
+            }
+        }
         // One event may carry text with line ends (an agent's): a log line is a line.
         let text = format!("{}\n", self.render(line));
         if let Some(recorder) = &mut self.recorder {
@@ -131,9 +154,15 @@ impl Writer {
     }
 }
 
+/// `time=1795339584.461 action=…`: seconds since the epoch, as no time zone gets in between.
+fn audit_text(line: &Line) -> String {
+    let since = line.at.duration_since(UNIX_EPOCH).unwrap_or_default();
+    format!("time={}.{:03} {}\n", since.as_secs(), since.subsec_millis(), line.message.replace('\n', "\\n"))
+}
+
 /// A line of the log about the log.
 fn own(level: Level, message: String) -> Line {
-    Line { level, origin: "log".into(), message, at: SystemTime::now() }
+    Line { level, origin: "log".into(), message, at: SystemTime::now(), audit: false }
 }
 
 /// Recent lines in memory.
@@ -188,6 +217,7 @@ mod tests {
             origin: "run".into(),
             message: "two\nlines".into(),
             at: UNIX_EPOCH + std::time::Duration::from_millis(1_795_339_584_461),
+            audit: false,
         };
         let text = writer.render(&line);
         assert!(text.contains(".461 ") && text.ends_with("(run) \tnotice: two\\nlines"), "{text}");

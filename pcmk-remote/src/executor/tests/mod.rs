@@ -1,6 +1,9 @@
 //! What the executor says and does, told as short stories in virtual time.
 
 mod clients;
+mod hurry;
+mod policy;
+mod record;
 mod requests;
 mod scheduling;
 
@@ -12,7 +15,8 @@ use pcmk_proto::types::{AgentSpec, ExecStatus, OcfRc, ResourceId};
 
 use super::{Action, Executor, ExitReason, Input, Mono, Now, Settings};
 use crate::agent::Outcome;
-use crate::ids::{ClientId, OpId};
+use crate::audit::Origin;
+use crate::ids::{ClientId, OpId, ToolId};
 
 const CONTROLLER: ClientId = ClientId(1);
 const OTHER: ClientId = ClientId(2);
@@ -30,6 +34,9 @@ struct Story {
     exit: Option<ExitReason>,
     listening: bool,
     alerts: usize,
+    forgotten: Vec<ResourceId>,
+    forwarded: Vec<(ClientId, IpcForward)>,
+    schemas_from: Vec<ClientId>,
 }
 
 impl Story {
@@ -44,6 +51,9 @@ impl Story {
             exit: None,
             listening: true,
             alerts: 0,
+            forgotten: vec![],
+            forwarded: vec![],
+            schemas_from: vec![],
         }
     }
 
@@ -66,16 +76,23 @@ impl Story {
                 }
                 Action::Start { op, call } => self.started.push((op, format!("{} {}", call.id, call.action))),
                 Action::Kill { op } => self.killed.push(op),
+                Action::Forget { resource } => self.forgotten.push(resource),
                 Action::Alert(_) => self.alerts += 1,
                 Action::StopListening => self.listening = false,
                 Action::CheckWatchdog { .. } => {}
+                Action::Forward { from, forward } => self.forwarded.push((from, forward)),
+                Action::FetchSchemas { provider } => self.schemas_from.push(provider),
                 Action::Exit(reason) => self.exit = Some(reason),
             }
         }
     }
 
     fn join(&mut self, client: ClientId, provider: bool) {
-        self.input(Input::Connected { client, token: format!("token-{}", client.0) });
+        self.input(Input::Connected {
+            client,
+            token: format!("token-{}", client.0),
+            origin: Origin::default(),
+        });
         self.ask_as(
             client,
             Some("controller"),

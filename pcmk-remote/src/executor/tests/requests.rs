@@ -23,7 +23,7 @@ fn registration_tells_version_uptime_and_token() {
 #[test]
 fn ancient_protocol_versions_are_refused_and_provide_nothing() {
     let mut story = Story::new();
-    story.input(Input::Connected { client: CONTROLLER, token: "t".into() });
+    story.input(Input::Connected { client: CONTROLLER, token: "t".into(), origin: Origin::default() });
     for (version, rc) in [(Some("0.9"), -71), (Some("x"), -71), (None, -71), (Some("1"), 0), (Some("2.0"), 0)]
     {
         let operation =
@@ -118,17 +118,16 @@ fn another_agent_under_the_same_name_replaces_the_old_registration() {
 }
 
 #[test]
-fn forwarded_messages_for_nobody_are_sent_back() {
+fn what_the_cluster_says_to_a_tool_is_passed_on_and_answered() {
     let mut story = Story::with_resource();
-    let stray = IpcForward {
-        kind: IpcForwardKind::Response,
-        session: Some("s-1".into()),
-        msg_id: Some(1),
+    let forward = IpcForward {
+        kind: IpcForwardKind::Event,
+        session: Some("somebody".into()),
+        msg_id: None,
         payload: None,
     };
-    assert_eq!(story.ask(0, Operation::IpcForward(Box::new(stray))).rc, 0);
-    let Message::Proxy(ProxyNotify::Destroy { session }) = &story.said[0].1 else { panic!("a destroy") };
-    assert_eq!(session, "s-1");
+    assert_eq!(story.ask(0, Operation::IpcForward(Box::new(forward.clone()))).rc, 0);
+    assert_eq!(story.forwarded, [(CONTROLLER, forward)]);
 }
 
 #[test]

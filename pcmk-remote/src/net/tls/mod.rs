@@ -1,155 +1,129 @@
-//! TLS 1.3 with Pacemaker's pre-shared key: the server's side of a handshake.
+//! TLS with Pacemaker's pre-shared key or with certificates: the server's side of a handshake.
 
+mod certificate_store;
+pub mod client;
+mod credentials;
+mod failure;
+mod file;
+mod key_store;
+pub mod probe;
 mod psk;
-mod reload;
+mod refresh;
+mod x509;
 
+use std::fmt::Write as _;
 use std::io;
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
+use ring::digest::{SHA256, digest};
+use rustls::Error as TlsError;
 use rustls::server::Acceptor;
-use rustls::{AlertDescription, Error as TlsError, PeerIncompatible, PeerMisbehaved};
 use tokio::io::{AsyncRead, AsyncWrite};
-use tokio_rustls::LazyConfigAcceptor;
 use tokio_rustls::server::TlsStream;
+use tokio_rustls::{LazyConfigAcceptor, StartHandshake};
 
-pub use reload::KeyStore;
+pub use certificate_store::CertificateStore;
+pub use credentials::{
+    AuthorityReport, CertificateReport, CredentialKind, CredentialReport, CredentialSettings, Credentials,
+    KeyReport, RevocationReport,
+};
+pub(crate) use key_store::DEFAULT_LOCATIONS as KEY_LOCATIONS;
+pub use key_store::KeyStore;
+pub use x509::{CertificateFiles, CertificateProblem, CertificateRefusal};
 
-use psk::{Offer, PskServer};
+pub(crate) use failure::HandshakeError;
 
-#[cfg(feature = "test-client")]
-pub(crate) use psk::{IDENTITY, Psk, client_for_connection};
+use super::PeerIdentity;
+use crate::policy::Policy;
+use credentials::Kind;
+use psk::PskServer;
+use x509::Facts;
 
-/// Why a connection did not get through its handshake, and what to do about it.
-#[derive(Debug, thiserror::Error)]
-pub(crate) enum HandshakeError {
-    #[error(
-        "this node has no key: create /etc/pacemaker/authkey as a copy of the cluster nodes' file, \
-         or set PCMK_authkey_location ({0})"
-    )]
-    NoKey(String),
-    #[error(
-        "the peer offered only TLS 1.2 or older, and TLS 1.3 is needed: check PCMK_tls_priorities and the \
-         system's crypto policy on the cluster nodes"
-    )]
-    OldTls,
-    #[error(
-        "wrong key: compare the sha256 of the key file on both sides (sha256sum /etc/pacemaker/authkey), \
-         here it is {sha256}"
-    )]
-    WrongKey { sha256: String },
-    #[error("the peer offered a key as \"{0}\" instead of \"lrmd\": it is not a Pacemaker cluster node")]
-    WrongIdentity(String),
-    #[error(
-        "the peer offered no pre-shared key but an anonymous or certificate handshake: it is not a \
-         Pacemaker cluster node, or the cluster is set up for certificates (PCMK_cert_file, PCMK_ca_file and \
-         PCMK_key_file on the cluster nodes)"
-    )]
-    NoPsk,
-    #[error(
-        "the peer offered the right identity in a way that cannot be used (a key exchange without forward \
-         secrecy, or a server name): check PCMK_tls_priorities on the cluster nodes"
-    )]
-    UnusablePsk,
-    #[error(
-        "no cipher suite in common: the peer must allow AES-128-GCM-SHA256 or CHACHA20-POLY1305-SHA256; check \
-         PCMK_tls_priorities and the system's crypto policy on the cluster nodes"
-    )]
-    NoSuite,
-    #[error(
-        "no key exchange group in common: the peer must allow X25519, P-256 or P-384; check \
-         PCMK_tls_priorities and the system's crypto policy on the cluster nodes"
-    )]
-    NoGroup,
-    #[error("what the peer sent is not TLS ({0}): something other than a cluster node uses this port")]
-    NotTls(TlsError),
-    #[error("the peer closed the connection before it sent anything (a port check?)")]
-    ClosedAtOnce,
-    #[error("the peer closed the connection in the middle of the handshake")]
-    ClosedEarly,
-    #[error("the peer gave up: {}", alert_hint(*.0))]
-    PeerAlert(AlertDescription),
-    #[error("{0}")]
-    Tls(TlsError),
-    #[error("connection lost: {0}")]
-    Io(io::Error),
-    /// Logged with a text of its own.
-    #[error("no complete handshake within the time allowed")]
-    Timeout,
-    #[error(
-        "too many unfinished handshakes at once: dropped the oldest of the address that has most of them"
-    )]
-    Crowded,
-}
-
-/// The whole handshake; the caller sets the deadline.
-pub(crate) async fn accept<S>(keys: &KeyStore, socket: S) -> Result<TlsStream<S>, HandshakeError>
+/// The whole handshake with a peer that this policy admits; the caller sets the deadline.
+pub(crate) async fn accept<S>(
+    credentials: &Credentials,
+    policy: &Arc<Policy>,
+    socket: S,
+) -> Result<(TlsStream<S>, PeerIdentity), HandshakeError>
 where
     S: AsyncRead + AsyncWrite + Unpin,
 {
-    let start = match LazyConfigAcceptor::new(Acceptor::default(), socket).await {
-        Ok(start) => start,
-        Err(error) => return Err(classify(error, None)),
-    };
+    let start = LazyConfigAcceptor::new(Acceptor::default(), socket).await.map_err(HandshakeError::before)?;
     // Only now: garbage and silent peers must not make us look at the disk.
+    match credentials.kind() {
+        Kind::Key(keys) => {
+            // A key has no name: this is known before the peer takes its handshake for done.
+            policy.admit_names(None).map_err(HandshakeError::Refused)?;
+            accept_key(keys, start).await
+        }
+        Kind::Certificates(certificates) => accept_certificate(certificates, policy, start).await,
+    }
+}
+
+async fn accept_key<S>(
+    keys: &KeyStore,
+    start: StartHandshake<S>,
+) -> Result<(TlsStream<S>, PeerIdentity), HandshakeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     let server = keys.current().await.map_err(|error| HandshakeError::NoKey(error.to_string()))?;
     let (config, offer) = server
         .config_for(&start.client_hello())
         .ok_or_else(|| HandshakeError::Tls(TlsError::General("no configuration".into())))?;
     let stream = match start.into_stream(config).await {
         Ok(stream) => stream,
-        Err(error) => return Err(classify(error, Some((&server, &offer)))),
+        Err(error) => return Err(HandshakeError::with_key(error, &server, &offer)),
     };
     if !PskServer::authenticated(stream.get_ref().1) {
         return Err(HandshakeError::NoPsk);
     }
-    Ok(stream)
+    Ok((stream, PeerIdentity::Key))
 }
 
-fn classify(error: io::Error, hello: Option<(&PskServer, &Offer)>) -> HandshakeError {
-    if error.kind() == io::ErrorKind::UnexpectedEof {
-        return HandshakeError::ClosedEarly;
-    }
-    let Some(tls) = error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>()) else {
-        return HandshakeError::Io(error);
+async fn accept_certificate<S>(
+    certificates: &CertificateStore,
+    policy: &Arc<Policy>,
+    start: StartHandshake<S>,
+) -> Result<(TlsStream<S>, PeerIdentity), HandshakeError>
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
+    let loaded = certificates.current().await;
+    let (config, witness) =
+        x509::config_for(&loaded, policy, &start.client_hello()).map_err(HandshakeError::Tls)?;
+    let stream = match start.into_stream(config).await {
+        Ok(stream) => stream,
+        Err(error) => {
+            let subject = &loaded.certificate.subject;
+            return Err(HandshakeError::with_certificates(error, &witness, subject));
+        }
     };
-    match (tls, hello) {
-        (TlsError::PeerMisbehaved(PeerMisbehaved::IncorrectBinder), Some((server, _))) => {
-            HandshakeError::WrongKey { sha256: server.sha256().to_owned() }
-        }
-        (TlsError::PeerIncompatible(reason), Some((_, offer))) => match reason {
-            PeerIncompatible::SupportedVersionsExtensionRequired
-            | PeerIncompatible::Tls12NotOffered
-            | PeerIncompatible::Tls12NotOfferedOrEnabled
-            | PeerIncompatible::SignatureAlgorithmsExtensionRequired => HandshakeError::OldTls,
-            PeerIncompatible::NoCipherSuitesInCommon => HandshakeError::NoSuite,
-            PeerIncompatible::NoKxGroupsInCommon => HandshakeError::NoGroup,
-            _ if offer.matched() => HandshakeError::UnusablePsk,
-            PeerIncompatible::NoSignatureSchemesInCommon | PeerIncompatible::KeyShareExtensionRequired => {
-                offer.other_identity().map_or(HandshakeError::NoPsk, HandshakeError::WrongIdentity)
-            }
-            _ => HandshakeError::Tls(tls.clone()),
-        },
-        (TlsError::AlertReceived(alert), _) => HandshakeError::PeerAlert(*alert),
-        (
-            TlsError::InvalidMessage(_)
-            | TlsError::InappropriateMessage { .. }
-            | TlsError::InappropriateHandshakeMessage { .. },
-            _,
-        ) => HandshakeError::NotTls(tls.clone()),
-        _ => HandshakeError::Tls(tls.clone()),
-    }
+    let connection = stream.get_ref().1;
+    let peer = connection.peer_certificates().and_then(<[_]>::first).filter(|_| x509::is_full(connection));
+    let Some(peer) = peer else { return Err(HandshakeError::NoCertificate) };
+    let identity = PeerIdentity::Certificate(Box::new(Facts::of(peer).into()));
+    Ok((stream, identity))
 }
 
-fn alert_hint(alert: AlertDescription) -> String {
-    match alert {
-        AlertDescription::DecryptError | AlertDescription::BadRecordMac => {
-            format!("alert {alert:?}, which usually means that the keys differ")
-        }
-        _ => format!("alert {alert:?}"),
-    }
+/// What the TLS library said, where it is behind this.
+fn tls_error(error: &io::Error) -> Option<&TlsError> {
+    error.get_ref().and_then(|inner| inner.downcast_ref::<TlsError>())
 }
 
 /// A lock that outlives a panic of another holder: what it guards here is always whole.
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// SHA-256 in lower-case hexadecimal, as `sha256sum` prints it.
+fn sha256_hex(bytes: &[u8]) -> String {
+    hex(digest(&SHA256, bytes).as_ref())
+}
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().fold(String::new(), |mut text, byte| {
+        let _ = write!(text, "{byte:02x}");
+        text
+    })
 }

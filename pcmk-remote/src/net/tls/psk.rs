@@ -14,7 +14,6 @@ mod standin;
 #[cfg(test)]
 mod tests;
 
-use std::fmt::Write as _;
 use std::io;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
@@ -33,7 +32,7 @@ use zeroize::{Zeroize, Zeroizing};
 use hkdf::Slot;
 use standin::{FixedTime, NoCertificate, OneSession, Recorder, Seal, ZeroAgeAdd};
 
-use super::lock;
+use super::{lock, sha256_hex};
 
 /// Name under which every release of Pacemaker offers its key.
 pub(crate) const IDENTITY: &[u8] = b"lrmd";
@@ -69,7 +68,7 @@ impl Psk {
             return Err(PskError::Empty);
         }
         let suite = suites().first().ok_or(NO_SUITE)?;
-        let sha256 = hex(suite.common.hash_provider.hash(&key).as_ref());
+        let sha256 = sha256_hex(&key);
         let slot = Slot::register(suite.hkdf_provider, &key)?;
         key.zeroize();
         Ok(Self { identity: identity.to_vec(), slot, sha256 })
@@ -209,7 +208,6 @@ impl ProducesTickets for Offer {
 }
 
 /// Client side: settings for one connection (rustls takes the session out of its store).
-#[cfg(any(test, feature = "test-client"))]
 pub(crate) fn client_for_connection(psk: &Psk, suite: usize) -> Result<Arc<ClientConfig>, PskError> {
     let suite = suites().get(suite).ok_or(NO_SUITE)?;
     let seal = Arc::new(Seal::open());
@@ -217,6 +215,11 @@ pub(crate) fn client_for_connection(psk: &Psk, suite: usize) -> Result<Arc<Clien
     bootstrap(psk, suite, Arc::clone(&config))?;
     seal.close();
     Ok(config)
+}
+
+/// Whether a client's handshake failed because the server did without the key.
+pub(crate) fn is_not_selected(error: &rustls::Error) -> bool {
+    matches!(error, rustls::Error::General(text) if text == standin::NOT_SELECTED)
 }
 
 const NO_SUITE: PskError = PskError::Library("no cipher suite of TLS 1.3 with SHA-256");
@@ -296,11 +299,4 @@ fn talk(client: Arc<ClientConfig>, server: Arc<ServerConfig>) -> Result<(), PskE
 #[allow(clippy::needless_pass_by_value, reason = "for map_err")]
 fn in_memory(error: io::Error) -> PskError {
     PskError::Tls(rustls::Error::General(error.to_string()))
-}
-
-fn hex(bytes: &[u8]) -> String {
-    bytes.iter().fold(String::new(), |mut text, byte| {
-        let _ = write!(text, "{byte:02x}");
-        text
-    })
 }

@@ -75,6 +75,9 @@ impl Signer for NoCertificate {
     }
 }
 
+/// What the client says of a server that presents a certificate instead.
+pub(super) const NOT_SELECTED: &str = "the peer did not select the pre-shared key";
+
 /// Lets the in-memory peer pass until closed; refuses every certificate afterwards.
 #[derive(Debug)]
 pub(super) struct Seal(AtomicBool);
@@ -84,14 +87,13 @@ impl Seal {
         Self(AtomicBool::new(false))
     }
 
-    #[cfg(any(test, feature = "test-client"))]
     pub(super) fn close(&self) {
         self.0.store(true, Ordering::SeqCst);
     }
 
     fn check(&self) -> Result<(), Error> {
         if self.0.load(Ordering::SeqCst) {
-            return Err(Error::General("the peer did not select the pre-shared key".into()));
+            return Err(Error::General(NOT_SELECTED.into()));
         }
         Ok(())
     }

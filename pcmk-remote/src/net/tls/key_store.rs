@@ -1,20 +1,17 @@
 //! The key file: where it is looked for, and when it is read again.
 
 use std::collections::HashMap;
-use std::fs::{File, Metadata, OpenOptions};
-use std::io::{self, Read as _};
-use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex};
-use std::time::{Duration, SystemTime};
 
-use tokio::sync::watch;
-use tokio::time::timeout;
 use tracing::{info, warn};
 use zeroize::Zeroizing;
 
+use super::credentials::KeyReport;
+use super::file::{self, Stamp};
 use super::lock;
 use super::psk::{IDENTITY, Psk, PskServer};
+use super::refresh::{Refresh, Source};
 use crate::net::NetError;
 
 /// The pre-shared key, looked up again at every handshake.
@@ -26,9 +23,7 @@ use crate::net::NetError;
 /// Files are touched on a blocking thread, one check at a time, and waited for at most a second: they
 /// may lie on a disk that hangs. A runtime with a hanging check must be left with
 /// `shutdown_background` or by ending the process.
-pub struct KeyStore {
-    shared: Arc<Shared>,
-}
+pub struct KeyStore(Refresh<Search>);
 
 impl KeyStore {
     /// Makes sure that pre-shared keys work at all, and reads the key. A missing key is logged and no
@@ -42,13 +37,12 @@ impl KeyStore {
     /// The same with a search order of the caller's.
     pub async fn open_paths(paths: Vec<PathBuf>) -> Result<Arc<Self>, NetError> {
         PskServer::self_test().map_err(|error| NetError::Psk(error.to_string()))?;
-        let shared = Shared { paths, state: Mutex::default(), checked: watch::Sender::new(0) };
-        let store = Arc::new(Self { shared: Arc::new(shared) });
+        let store = Arc::new(Self(Refresh::new(Search { paths, state: Mutex::default() })));
         if store.current().await.is_err() {
             warn!(
                 "A cluster connection will not be possible until the key is available: copy the cluster \
                  nodes' key file to {}",
-                store.shared.paths.first().map_or(Path::new(""), PathBuf::as_path).display()
+                store.0.source().paths.first().map_or(Path::new(""), PathBuf::as_path).display()
             );
         }
         Ok(store)
@@ -56,48 +50,46 @@ impl KeyStore {
 
     /// The key for a handshake that begins now.
     pub(crate) async fn current(&self) -> Result<Arc<PskServer>, NetError> {
-        let mut checked = self.shared.checked.subscribe();
-        let begin = !std::mem::replace(&mut lock(&self.shared.state).checking, true);
-        if begin {
-            let shared = Arc::clone(&self.shared);
-            tokio::task::spawn_blocking(move || {
-                let _done = Done(&shared);
-                shared.check();
-            });
-        }
-        let late = timeout(CHECK_DEADLINE, checked.changed()).await.is_err();
-        let mut state = lock(&self.shared.state);
-        if late && !std::mem::replace(&mut state.late, true) {
-            warn!("Could not check the Pacemaker Remote key within {CHECK_DEADLINE:?}: does its disk hang?");
-        }
+        self.0.run().await;
+        let state = lock(&self.0.source().state);
         state.key.as_ref().map(|loaded| Arc::clone(&loaded.server)).ok_or_else(|| {
             NetError::NoKey(
                 state.complaints.values().next().cloned().unwrap_or_else(|| "not read yet".into()),
             )
         })
     }
+
+    /// Looks at the files as a handshake does.
+    pub(crate) async fn refresh(&self) {
+        self.0.run().await;
+    }
+
+    /// The key in use, and what is wrong with its file.
+    pub(crate) fn report(&self) -> (Option<KeyReport>, Option<String>) {
+        let state = lock(&self.0.source().state);
+        let key = state.key.as_ref().map(|loaded| KeyReport {
+            path: loaded.path.clone(),
+            sha256: loaded.server.sha256().to_owned(),
+            modified: loaded.stamp.modified(),
+        });
+        (key, state.complaints.values().next().cloned())
+    }
 }
 
-const DEFAULT_LOCATIONS: [&str; 2] = ["/etc/pacemaker/authkey", COROSYNC_KEY];
+/// Where the key is looked for after the place that was set.
+pub(crate) const DEFAULT_LOCATIONS: [&str; 2] = ["/etc/pacemaker/authkey", COROSYNC_KEY];
 const COROSYNC_KEY: &str = "/etc/corosync/authkey";
-const CHECK_DEADLINE: Duration = Duration::from_secs(1);
 /// Documentation tells people to make 4096 bytes.
 const LARGEST_KEY: u64 = 1 << 20;
-/// A file that was changed this short a time before it was read may be changed again without a new
-/// time stamp.
-const TIMESTAMP_DOUBT: Duration = Duration::from_secs(2);
 
-struct Shared {
+struct Search {
     paths: Vec<PathBuf>,
     state: Mutex<State>,
-    checked: watch::Sender<u64>,
 }
 
 #[derive(Default)]
 struct State {
     key: Option<Loaded>,
-    checking: bool,
-    late: bool,
     /// What was last said about each file, so that it is said once.
     complaints: HashMap<PathBuf, String>,
 }
@@ -108,28 +100,21 @@ struct Loaded {
     server: Arc<PskServer>,
 }
 
-/// Ends a check even if it panics.
-struct Done<'a>(&'a Shared);
+impl Source for Search {
+    const WHAT: &'static str = "the Pacemaker Remote key";
 
-impl Drop for Done<'_> {
-    fn drop(&mut self) {
-        let mut state = lock(&self.0.state);
-        state.checking = false;
-        state.late = false;
-        drop(state);
-        self.0.checked.send_modify(|count| *count = count.wrapping_add(1));
-    }
-}
-
-impl Shared {
     /// Walks the search order up to the file in use.
     fn check(&self) {
         let in_use = lock(&self.state).key.as_ref().map(|key| (key.path.clone(), key.stamp.clone()));
         for path in &self.paths {
             let known = in_use.as_ref().filter(|(used, _)| used == path).map(|(_, stamp)| stamp);
-            match read_if_changed(path, known) {
-                Ok(None) => return self.settle(path),
-                Ok(Some((stamp, key))) => match self.adopt(path, stamp, key) {
+            let read = match known.map(|stamp| stamp.is_still(path)) {
+                Some(Ok(true)) => return self.settle(path),
+                Some(Err(error)) => Err(error),
+                Some(Ok(false)) | None => file::read(path, LARGEST_KEY),
+            };
+            match read {
+                Ok((stamp, key)) => match self.adopt(path, stamp, key) {
                     Ok(()) => return self.settle(path),
                     Err(error) => self.complain(path, &error),
                 },
@@ -140,7 +125,9 @@ impl Shared {
             }
         }
     }
+}
 
+impl Search {
     fn adopt(&self, path: &Path, stamp: Stamp, key: Zeroizing<Vec<u8>>) -> Result<(), String> {
         let length = key.len();
         let psk = Psk::new(IDENTITY, key).map_err(|error| error.to_string())?;
@@ -187,86 +174,5 @@ impl Shared {
             warn!("{text}");
         }
         state.complaints.insert(path.to_owned(), text);
-    }
-}
-
-/// What tells one state of a file from another.
-#[derive(Clone, PartialEq, Eq)]
-struct Stamp {
-    device: u64,
-    inode: u64,
-    size: u64,
-    modified: (i64, i64),
-    changed: (i64, i64),
-    doubtful: bool,
-}
-
-impl Stamp {
-    fn of(metadata: &Metadata) -> Self {
-        let age = metadata.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        Self {
-            device: metadata.dev(),
-            inode: metadata.ino(),
-            size: metadata.size(),
-            modified: (metadata.mtime(), metadata.mtime_nsec()),
-            changed: (metadata.ctime(), metadata.ctime_nsec()),
-            doubtful: age.is_none_or(|age| age < TIMESTAMP_DOUBT),
-        }
-    }
-
-    fn is_still(&self, now: &Self) -> bool {
-        !self.doubtful && *now == Self { doubtful: now.doubtful, ..self.clone() }
-    }
-}
-
-/// `None` if the file is as `known` has it.
-fn read_if_changed(path: &Path, known: Option<&Stamp>) -> io::Result<Option<(Stamp, Zeroizing<Vec<u8>>)>> {
-    if let Some(known) = known
-        && known.is_still(&Stamp::of(&std::fs::metadata(path)?))
-    {
-        return Ok(None);
-    }
-    // Opening a pipe must not wait for its writer.
-    let file: File = OpenOptions::new().read(true).custom_flags(libc::O_NONBLOCK).open(path)?;
-    let metadata = file.metadata()?;
-    if !metadata.is_file() {
-        return Err(io::Error::other("it is not a regular file"));
-    }
-    let size = usize::try_from(metadata.len().min(LARGEST_KEY)).unwrap_or_default();
-    // Room for all of it from the start: growing would leave copies of the key behind.
-    let mut key = Zeroizing::new(Vec::with_capacity(size.saturating_add(64)));
-    file.take(LARGEST_KEY + 1).read_to_end(&mut key)?;
-    if key.len() as u64 > LARGEST_KEY {
-        return Err(io::Error::other(format!("it is larger than {LARGEST_KEY} bytes")));
-    }
-    if key.is_empty() {
-        return Err(io::Error::other("it is empty"));
-    }
-    Ok(Some((Stamp::of(&metadata), key)))
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// A disk that hangs: the check under way does not come back.
-    #[tokio::test(start_paused = true)]
-    async fn while_a_check_hangs_the_last_good_key_serves() {
-        let dir = tempfile::tempdir().unwrap();
-        let path = dir.path().join("authkey");
-        std::fs::write(&path, b"secret").unwrap();
-        let store = KeyStore::open_paths(vec![path]).await.unwrap();
-        let good = store.current().await.unwrap();
-
-        lock(&store.shared.state).checking = true;
-        let begin = tokio::time::Instant::now();
-        for _ in 0..3 {
-            assert!(Arc::ptr_eq(&store.current().await.unwrap(), &good));
-        }
-        assert_eq!(begin.elapsed(), 3 * CHECK_DEADLINE);
-        assert!(lock(&store.shared.state).late);
-        drop(Done(&store.shared));
-        assert!(!lock(&store.shared.state).late);
-        assert!(store.current().await.is_ok());
     }
 }
