@@ -175,6 +175,16 @@ impl Normaliser {
         for (name, value) in &mut fields {
             let known = match name.as_str() {
                 "lrmd_origin" | "lrmd_clientid" | "lrmd_ipc_session" => "*".to_owned(),
+                // Made up of the tool's PID and the time.
+                name if name.starts_with("lrmd_ipc_msg/")
+                    && ["/reference", "/crm_sys_from", "/client_uuid", "/st_clientid", "/crm_ipc_id"]
+                        .iter()
+                        .any(|end| name.ends_with(end)) =>
+                {
+                    "*".to_owned()
+                }
+                // PID and session at its end.
+                "lrmd_ipc_client" => value.rsplitn(3, '-').last().unwrap_or_default().to_owned(),
                 "lrmd_callid" => self.call(value),
                 "lrmd_rc" if is_reply && !value.starts_with('-') && value != "0" => self.call(value),
                 "lrmd_run_time" | "lrmd_rcchange_time" if value != "0" => "time".to_owned(),

@@ -21,6 +21,8 @@ pub enum Kind {
     C300,
     /// The program that `PCMK_DAEMON` names, or `target/daemon/pacemaker-remoted`.
     Ours,
+    /// The same on Debian 13, for what the tools of 3.0.0 say.
+    OursWith300,
 }
 
 impl Kind {
@@ -30,7 +32,13 @@ impl Kind {
             Self::C215 => "2.1.5",
             Self::C300 => "3.0.0",
             Self::Ours => "ours",
+            Self::OursWith300 => "ours-3.0.0",
         }
+    }
+
+    /// Whether it is our daemon.
+    pub fn is_ours(self) -> bool {
+        matches!(self, Self::Ours | Self::OursWith300)
     }
 }
 
@@ -112,7 +120,7 @@ pub struct Node {
 impl Node {
     /// Makes the machine and starts the daemon; returns once it listens.
     pub fn start(kind: Kind) -> Result<Self> {
-        let program = if kind == Kind::Ours { our_daemon()? } else { PathBuf::from("-") };
+        let program = if kind.is_ours() { our_daemon()? } else { PathBuf::from("-") };
         let mut child = Command::new(top().join("tests/bench/node"))
             .arg(kind.name())
             .arg(program)

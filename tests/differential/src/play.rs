@@ -23,6 +23,8 @@ struct Connection {
     next_id: u64,
     /// Raw messages since the last request, for `until`.
     recent: Vec<Vec<(String, String)>>,
+    /// The tool that was heard last.
+    session: String,
 }
 
 struct Player<'a> {
@@ -181,8 +183,10 @@ impl Player<'_> {
             }
             "connect" => {
                 let client = Client::connect(self.node)?;
-                self.connections
-                    .insert(who.to_owned(), Connection { client, next_id: 1, recent: Vec::new() });
+                self.connections.insert(
+                    who.to_owned(),
+                    Connection { client, next_id: 1, recent: Vec::new(), session: String::new() },
+                );
                 Ok(())
             }
             "leave" => {
@@ -211,6 +215,8 @@ impl Player<'_> {
                 )
             }
             "until" => self.until_step(step),
+            "hears" => self.hears(step),
+            "tells" => self.tells(step, wait),
             verb => self.operation(step, verb, wait),
         }
     }
@@ -227,6 +233,50 @@ impl Player<'_> {
             has(fields, "lrmd_remote_msg_type", "notify")
                 && wanted.iter().all(|(name, value)| has(fields, name, value))
         })
+    }
+
+    /// Waits for a message of a local tool; its session is the one that is spoken to from then on.
+    fn hears(&mut self, step: &Step) -> Result<()> {
+        let who = step.who.as_str();
+        let op = word(step, 0)?.to_owned();
+        let mut session = None;
+        let heard = std::cell::RefCell::new(&mut session);
+        self.until(who, RESULT, &format!("did not come: {}", step.rest), |fields| {
+            let fits = has(fields, "lrmd_ipc_op", &op);
+            if fits {
+                **heard.borrow_mut() =
+                    fields.iter().find(|(name, _)| name == "lrmd_ipc_session").map(|(_, v)| v.clone());
+            }
+            fits
+        })?;
+        if let Some(session) = session {
+            self.connection(who)?.session = session;
+        }
+        Ok(())
+    }
+
+    /// Speaks to the tool that was heard last, or answers a shutdown request.
+    fn tells(&mut self, step: &Step, wait: bool) -> Result<()> {
+        let who = step.who.as_str();
+        let op = word(step, 0)?.to_owned();
+        let mut rest = step.rest.strip_prefix(&op).unwrap_or_default().trim_start();
+        let mut number = String::new();
+        if op == "response" {
+            let (id, xml) = rest.split_once(' ').unwrap_or((rest, ""));
+            number = format!(" lrmd_ipc_msg_id=\"{id}\"");
+            rest = xml;
+        }
+        let session = match op.as_str() {
+            "shutdown_ack" | "shutdown_nack" => String::new(),
+            _ => format!(" lrmd_ipc_session=\"{}\"", self.connection(who)?.session),
+        };
+        let payload =
+            if rest.is_empty() { String::new() } else { format!("<lrmd_ipc_msg>{rest}</lrmd_ipc_msg>") };
+        let xml = format!(
+            "<lrmd_ipc_proxy lrmd_ipc_op=\"{op}\"{session}{number} lrmd_op=\"ipc_fwd\" \
+             lrmd_remote_msg_id=\"%ID%\" lrmd_remote_msg_type=\"request\">{payload}</lrmd_ipc_proxy>"
+        );
+        self.raw(who, &xml, wait)
     }
 
     fn operation(&mut self, step: &Step, verb: &str, wait: bool) -> Result<()> {

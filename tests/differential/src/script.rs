@@ -12,6 +12,13 @@ pub struct Scenario {
     pub steps: Vec<Step>,
 }
 
+impl Scenario {
+    /// Whether the machine's own tools play a part: their release must be that of the C daemon.
+    pub fn has_tools(&self) -> bool {
+        self.name.starts_with("tool")
+    }
+}
+
 /// One line.
 #[derive(Debug, Clone)]
 pub struct Step {

@@ -1,5 +1,9 @@
 //! Benchmarks in a real cluster.
 
+pub mod nova;
+pub mod probes;
+pub mod tools;
+
 use std::time::Duration;
 
 use serde_json::{Value, json};

@@ -28,6 +28,7 @@ pub struct Cluster {
     switch: u8,
     share: PathBuf,
     key: Vec<u8>,
+    pcs: bool,
     members: Vec<String>,
     machines: Arc<Machines>,
     power: fence::Server,
@@ -43,6 +44,15 @@ struct Machines {
 impl Cluster {
     /// Starts a cluster of `count` nodes c1, c2 … and waits until it has elected a controller.
     pub fn start(world: &World, suite: Suite, count: u8) -> Result<Self> {
+        Self::start_any(world, suite, count, false)
+    }
+
+    /// Like [`Cluster::start`], with pcs and crmsh on its nodes (see [`crate::images::ensure_pcs`]).
+    pub fn start_with_pcs(world: &World, suite: Suite, count: u8) -> Result<Self> {
+        Self::start_any(world, suite, count, true)
+    }
+
+    fn start_any(world: &World, suite: Suite, count: u8, pcs: bool) -> Result<Self> {
         let switch = world.add_switch()?;
         let share = world.dir().join("share").join(switch.to_string());
         fs::create_dir_all(share.join("calls"))?;
@@ -53,7 +63,7 @@ impl Cluster {
             Box::new(move |node, action| Machines::switch(&switcher, node, action)),
         )?;
         let members: Vec<_> = (1..=count).map(|n| format!("c{n}")).collect();
-        let cluster = Self { suite, switch, share, key: random_key()?, members, machines, power };
+        let cluster = Self { suite, switch, share, key: random_key()?, pcs, members, machines, power };
         cluster.boot_members(world)?;
         Ok(cluster)
     }
@@ -64,7 +74,7 @@ impl Cluster {
             .iter()
             .zip(1..)
             .map(|(name, octet)| {
-                let node = self.create(world, name, Kind::Full, octet)?;
+                let node = self.create(world, name, Kind::Full, octet, self.suite, &[])?;
                 self.furnish_member(&node)?;
                 Ok(node)
             })
@@ -87,17 +97,21 @@ impl Cluster {
         })
     }
 
-    fn create(&self, world: &World, name: &str, kind: Kind, octet: u8) -> Result<Arc<Node>> {
-        let spec = Spec {
-            name,
-            kind,
-            suite: self.suite,
-            switch: self.switch,
-            octet,
-            share: &self.share,
-            key: &self.key,
-            extra: None,
-        };
+    fn create(
+        &self,
+        world: &World,
+        name: &str,
+        kind: Kind,
+        octet: u8,
+        suite: Suite,
+        extra: &[PathBuf],
+    ) -> Result<Arc<Node>> {
+        let mut extra = extra.to_vec();
+        if self.pcs {
+            extra.push(suite.pcs()?.join(kind.layer()));
+        }
+        let spec =
+            Spec { name, kind, suite, switch: self.switch, octet, share: &self.share, key: &self.key, extra };
         let node = Arc::new(Node::create(world, &spec)?);
         furnish(&node.disk())?;
         lock(&self.machines.nodes).insert(name.to_owned(), Arc::clone(&node));
@@ -141,16 +155,74 @@ impl Cluster {
 
     /// Starts remote node number `n` (from 1) with a daemon, registers it and waits until it is online.
     pub fn add_remote(&self, world: &World, name: &str, n: u8, daemon: Daemon) -> Result<Arc<Node>> {
-        let node = self.create(world, name, Kind::Remote, 100 + n)?;
-        daemon.install(&node.disk())?;
-        node.power_on()?;
+        self.add_remote_of(world, name, n, daemon, self.suite)
+    }
+
+    /// Like [`Cluster::add_remote`], with a node of another suite than the cluster's.
+    pub fn add_remote_of(
+        &self,
+        world: &World,
+        name: &str,
+        n: u8,
+        daemon: Daemon,
+        suite: Suite,
+    ) -> Result<Arc<Node>> {
+        let node = self.add_machine(world, name, n, daemon, suite)?;
+        self.join(&node)?;
+        Ok(node)
+    }
+
+    /// Starts the daemon of a machine, registers it and waits until it is online.
+    pub fn join(&self, node: &Node) -> Result<()> {
         node.exec(&["systemctl", "start", "pacemaker_remote"])?;
-        self.add(&cib::remote(name, &node.address(), &self.members))?;
-        self.wait_online(name, secs(60))?;
+        let name = node.name();
+        self.register(node)?;
         wait::until(secs(30), &format!("the connection to {name} to be started"), || {
             Ok(self.status()?.place(name).starts_with("Started").then_some(()))
-        })?;
+        })
+    }
+
+    /// Switches on a machine like that of remote node number `n` (from 1). Its daemon is not started, and the
+    /// cluster does not know of it.
+    pub fn add_machine(
+        &self,
+        world: &World,
+        name: &str,
+        n: u8,
+        daemon: Daemon,
+        suite: Suite,
+    ) -> Result<Arc<Node>> {
+        self.add_machine_with(world, name, n, daemon, suite, &[])
+    }
+
+    /// Like [`Cluster::add_machine`], with these trees laid over its file system, uppermost first.
+    pub fn add_machine_with(
+        &self,
+        world: &World,
+        name: &str,
+        n: u8,
+        daemon: Daemon,
+        suite: Suite,
+        extra: &[PathBuf],
+    ) -> Result<Arc<Node>> {
+        let node = self.create(world, name, Kind::Remote, 100 + n, suite, extra)?;
+        daemon.install(&node.disk())?;
+        node.power_on()?;
         Ok(node)
+    }
+
+    /// Makes a node that is to be a container with a daemon as its first process. It is off, and the cluster does
+    /// not know it.
+    pub fn create_container(&self, world: &World, name: &str, n: u8, daemon: Daemon) -> Result<Arc<Node>> {
+        let node = self.create(world, name, Kind::Remote, 100 + n, self.suite, &[])?;
+        daemon.install(&node.disk())?;
+        Ok(node)
+    }
+
+    /// Registers a remote node whose daemon runs, and waits until it is online.
+    pub fn register(&self, node: &Node) -> Result<()> {
+        self.add(&cib::remote(node.name(), &node.address(), &self.members))?;
+        self.wait_online(node.name(), secs(60))
     }
 
     /// A node by its name.
@@ -161,6 +233,11 @@ impl Cluster {
     /// The names of all nodes.
     pub fn node_names(&self) -> Vec<String> {
         lock(&self.machines.nodes).keys().cloned().collect()
+    }
+
+    /// The folder that all its nodes see as `/rig`.
+    pub fn share(&self) -> &Path {
+        &self.share
     }
 
     /// The Debian suite of its nodes.
@@ -245,7 +322,10 @@ impl Cluster {
                 return fail("the controller is busy");
             }
             let plan = self.exec(&["crm_simulate", "-LS", "--output-as=xml"])?;
-            match plan.lines().find(|line| line.contains("_action ")) {
+            // The scheduler wants an old failure of a connection cleared also where nothing makes the controller
+            // ask it (no fail count, a reconnect interval): nothing else waits for that.
+            let left = |line: &&str| line.contains("_action ") && !line.contains("task=\"clear_failcount\"");
+            match plan.lines().find(left) {
                 None => Ok(Some(())),
                 Some(action) => fail(action.trim().to_owned()),
             }
@@ -278,9 +358,20 @@ impl Cluster {
             if status.online(node) {
                 Ok(Some(()))
             } else {
-                fail(format!("{:?} {:?}", status.nodes, status.failures))
+                let seen = status.nodes.iter().find(|seen| seen.name == node);
+                fail(format!("{seen:?} {:?}", status.failures))
             }
         })
+    }
+
+    /// Waits until a node is there again after it was fenced. A connection that could not be made at the first attempt
+    /// (on a busy machine) the cluster does not try again by itself.
+    pub fn wait_back(&self, name: &str) -> Result<()> {
+        let member = self.members.iter().any(|member| member == name);
+        if self.wait_online(name, secs(40)).is_err() && !member {
+            self.exec(&["crm_resource", "--refresh", "-r", name])?;
+        }
+        self.wait_online(name, secs(90))
     }
 
     /// The calls of test agents on a node.

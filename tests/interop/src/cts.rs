@@ -50,7 +50,7 @@ impl Pool {
                 octet: n,
                 share: &share,
                 key: &[n; 4096],
-                extra: Some(suite.cts()?),
+                extra: vec![suite.cts()?],
             };
             let node = Node::create(world, &spec)?;
             daemon.install(&node.disk())?;

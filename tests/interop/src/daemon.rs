@@ -76,6 +76,15 @@ pub fn binary() -> Result<PathBuf> {
     Ok(target_dir().join("daemon/pacemaker-remoted"))
 }
 
+/// Another of our programs: beside the daemon.
+pub fn tool(name: &str) -> Result<PathBuf> {
+    let path = binary()?.with_file_name(name);
+    if path.exists() {
+        return Ok(path);
+    }
+    fail(format!("{} is missing: cargo build --profile daemon -p pcmk-remote (make build)", path.display()))
+}
+
 /// Builds our daemon, unless another one was named or none of ours is wanted.
 pub(crate) fn ensure() -> Result<()> {
     if env::var_os("PCMK_DAEMON").is_some() {
@@ -87,7 +96,7 @@ pub(crate) fn ensure() -> Result<()> {
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
     build.args(["build", "--quiet", "--locked", "--profile", "daemon", "-p", "pcmk-remote"]);
-    build.args(["--bin", "pacemaker-remoted"]).arg("--target-dir").arg(target_dir());
+    build.arg("--target-dir").arg(target_dir());
     let status = build
         .current_dir(workspace())
         .stdin(Stdio::null())
@@ -98,7 +107,7 @@ pub(crate) fn ensure() -> Result<()> {
 }
 
 /// Where cargo builds: the folder above the profile's that this program is in.
-fn target_dir() -> PathBuf {
+pub fn target_dir() -> PathBuf {
     let own = env::current_exe().unwrap_or_default();
     let found = own.ancestors().find(|dir| dir.join("CACHEDIR.TAG").exists());
     found.map_or_else(|| workspace().join("target"), Path::to_path_buf)

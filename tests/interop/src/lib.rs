@@ -13,10 +13,15 @@ pub mod daemon;
 pub mod error;
 pub mod fence;
 pub mod images;
+pub mod large;
+pub mod libvirt;
 pub mod node;
+pub mod nova;
+pub mod pulse;
 pub mod run;
 pub mod status;
 pub mod wait;
+pub mod watch;
 pub mod world;
 
 pub use cluster::Cluster;

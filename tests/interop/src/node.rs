@@ -7,7 +7,7 @@ use std::os::unix::fs::chown;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use crate::error::{Context, Result, fail};
@@ -29,6 +29,16 @@ pub enum Kind {
     Remote,
 }
 
+impl Kind {
+    /// Its image layer.
+    pub const fn layer(self) -> &'static str {
+        match self {
+            Self::Full => "full",
+            Self::Remote => "remote",
+        }
+    }
+}
+
 /// What a node is made of.
 pub struct Spec<'a> {
     /// Host name.
@@ -45,8 +55,8 @@ pub struct Spec<'a> {
     pub share: &'a Path,
     /// The cluster's key file.
     pub key: &'a [u8],
-    /// A tree to lay over the image.
-    pub extra: Option<PathBuf>,
+    /// Trees to lay over the image, uppermost first.
+    pub extra: Vec<PathBuf>,
 }
 
 /// A machine. It is switched off when dropped.
@@ -59,6 +69,8 @@ pub struct Node {
     switch: u8,
     octet: u8,
     power: Mutex<Option<Power>>,
+    /// Settings of all commands that are run in it.
+    environment: Mutex<Vec<String>>,
 }
 
 /// A running machine: the process that holds its namespaces, and its PID 1.
@@ -70,12 +82,8 @@ struct Power {
 impl Node {
     /// Makes a machine with an empty disk. It is off.
     pub fn create(world: &World, spec: &Spec<'_>) -> Result<Self> {
-        let layer = match spec.kind {
-            Kind::Full => "full",
-            Kind::Remote => "remote",
-        };
         let unique = format!("{}-{}", spec.switch, spec.name);
-        let (upper_layer, base) = (spec.suite.layer(layer)?, spec.suite.layer("base")?);
+        let (upper_layer, base) = (spec.suite.layer(spec.kind.layer())?, spec.suite.layer("base")?);
         let layers = spec.extra.iter().chain([&upper_layer, &base]);
         let layers: Vec<_> = layers.map(|layer| layer.display().to_string()).collect();
         let node = Self {
@@ -87,6 +95,7 @@ impl Node {
             switch: spec.switch,
             octet: spec.octet,
             power: Mutex::new(None),
+            environment: Mutex::new(Vec::new()),
         };
         for folder in ["upper", "work", "root"] {
             fs::create_dir_all(node.dir.join(folder))?;
@@ -136,7 +145,7 @@ impl Node {
         if power.is_some() {
             return Ok(());
         }
-        *power = Some(self.boot()?);
+        *power = Some(self.boot("")?);
         drop(power);
         wait::until(secs(60), &format!("systemd on {}", self.name), || {
             let state = self.run(&["systemctl", "is-system-running"])?.stdout;
@@ -147,7 +156,33 @@ impl Node {
         })
     }
 
-    fn boot(&self) -> Result<Power> {
+    /// Switches it on as a container whose first process is this command (words for a shell). Waits for nothing.
+    pub fn start_container(&self, init: &str) -> Result<()> {
+        let mut power = self.lock();
+        if power.is_some() {
+            return fail(format!("{} runs already", self.name));
+        }
+        *power = Some(self.boot(init)?);
+        Ok(())
+    }
+
+    /// Waits until its first process has ended by itself, and gives the exit code.
+    pub fn wait_end(&self, within: Duration) -> Result<i32> {
+        let code = wait::until(within, &format!("the first process of {} to end", self.name), || {
+            let mut power = self.lock();
+            let holder = &mut power.as_mut().context(format!("{} is off", self.name))?.holder;
+            Ok(holder.try_wait()?.map(|status| status.code().unwrap_or(-1)))
+        })?;
+        self.power_off()?;
+        Ok(code)
+    }
+
+    /// Sends a signal to its first process, as a container engine does.
+    pub fn signal_first(&self, signal: &str) -> Result<()> {
+        run::host(&["kill", &format!("-{signal}"), &self.pid()?.to_string()]).map(drop)
+    }
+
+    fn boot(&self, init: &str) -> Result<Power> {
         fs::create_dir_all(&self.cgroup).context(self.cgroup.display())?;
         let console = File::create(self.dir.join("console.log"))?;
         let mut command = run::command(&["unshare", "--mount", "--uts", "--ipc", "--net", "--pid", "--fork"]);
@@ -163,6 +198,7 @@ impl Node {
             .env("NODE_CGROUP", &self.cgroup)
             .env("NODE_SHARE", &self.share)
             .env("NODE_ADDRESS", format!("{}/24", self.address()))
+            .env("NODE_INIT", init)
             .env("NODE_GATEWAY", format!("10.77.{}.254", self.switch));
         command.stdin(Stdio::piped()).stdout(console.try_clone()?).stderr(console).process_group(0);
         let mut holder = command.spawn().context("unshare")?;
@@ -217,7 +253,13 @@ impl Node {
         let pid = self.pid()?.to_string();
         let words =
             ["nsenter", "-t", &pid, "-a", "-r", "-w", "env", "-i", PATH, "HOME=/root", "LC_ALL=C.UTF-8"];
-        Ok(words.map(str::to_owned).to_vec())
+        let own = self.environment.lock().unwrap_or_else(PoisonError::into_inner).clone();
+        Ok(words.into_iter().map(str::to_owned).chain(own).collect())
+    }
+
+    /// Runs all commands from now on with this setting (`NAME=VALUE`).
+    pub fn set_environment(&self, setting: String) {
+        self.environment.lock().unwrap_or_else(PoisonError::into_inner).push(setting);
     }
 
     fn command(&self, words: &[&str]) -> Result<Command> {
@@ -284,7 +326,7 @@ impl Node {
     }
 
     fn lock(&self) -> std::sync::MutexGuard<'_, Option<Power>> {
-        self.power.lock().unwrap_or_else(std::sync::PoisonError::into_inner)
+        self.power.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

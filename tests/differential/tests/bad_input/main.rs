@@ -18,4 +18,5 @@
 
 mod connections;
 mod documents;
+mod tools;
 mod trial;

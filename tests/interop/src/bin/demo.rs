@@ -11,8 +11,9 @@ use std::time::{Duration, Instant, SystemTime};
 
 use pcmk_interop::cib::{self, Primitive};
 use pcmk_interop::error::Context;
+use pcmk_interop::libvirt::Compute;
 use pcmk_interop::wait::{self, secs};
-use pcmk_interop::{Cluster, Daemon, Node, Result, Suite, World, fail};
+use pcmk_interop::{Cluster, Daemon, Node, Result, Suite, World, fail, images};
 
 fn main() -> ExitCode {
     match demo() {
@@ -44,7 +45,7 @@ fn demo() -> Result<()> {
         Ok(_) => Suite::chosen()?.first().copied().context("PCMK_RIG_SUITES is empty")?,
         Err(_) => Suite::Bookworm,
     };
-    let world = World::enter(&[suite])?;
+    let world = World::enter_with(&[suite], || images::ensure_libvirt(&[suite]))?;
     let daemon = Daemon::under_test()?;
     let story = Story { began: Instant::now() };
 
@@ -61,7 +62,10 @@ fn demo() -> Result<()> {
         ));
     }
 
-    let told = works(&story, &cluster).and_then(|()| breaks(&story, &cluster));
+    let told = works(&story, &cluster)
+        .and_then(|()| breaks(&story, &cluster))
+        // The probes are ours alone.
+        .and_then(|()| if daemon == Daemon::Ours { hangs(&story, &world, &cluster) } else { Ok(()) });
     if told.is_err() || env::var_os("KEEP").is_some_and(|keep| keep != "0") {
         println!("\n{}", cluster.exec(&["crm_mon", "-1rf"])?);
     }
@@ -177,6 +181,82 @@ fn stop(story: &Story, cluster: &Cluster) -> Result<()> {
     } else {
         Ok(())
     }
+}
+
+/// What process lists and today's tools do not see.
+fn hangs(story: &Story, world: &World, cluster: &Cluster) -> Result<()> {
+    const RESOURCE: &str = "libvirt";
+    story.chapter(
+        "compute1, a remote node with a real libvirtd and three guests, watched by ocf:pcmk-remote:libvirt",
+    );
+    let compute = Compute::add(cluster, world, "compute1", 3, Daemon::Ours)?;
+    let node = compute.node();
+    compute.start()?;
+    compute.create(3, &[])?;
+    let guests = node.pids_of("qemu-system-x86_64")?;
+    cluster.join(node)?;
+    cluster.add(
+        &Primitive::new(RESOURCE, "ocf:pcmk-remote:libvirt").monitor("10s", "30s").on("compute1", 1000),
+    )?;
+    story.say(&place(cluster, RESOURCE, "Started on compute1")?);
+    cluster.settle()?;
+
+    story.chapter("SIGSTOP: libvirtd on compute1 hangs. Its process is there, its sockets take connections");
+    let (log, at, began) = (cluster.log_size("c1")?, SystemTime::now(), Instant::now());
+    let before = compute.pid()?;
+    compute.signal("STOP")?;
+    let failure = wait::until(secs(20), "the failure to be shown", || {
+        Ok(cluster
+            .status()?
+            .failures
+            .into_iter()
+            .find(|failure| failure.op_key.starts_with("libvirt_monitor_1")))
+    })?;
+    story.say(&format!("crm_mon shows after {}: \"{}\"", short(began.elapsed()), failure.reason));
+    wait::until(secs(120), "libvirtd to be started again", || {
+        Ok((compute.pid()? != before && compute.check(&[])?.said.verdict == "ok").then_some(()))
+    })?;
+    story.say(&format!(
+        "the cluster has restarted libvirtd, and it works again {} after the fault",
+        short(began.elapsed())
+    ));
+    story.say(&place(cluster, RESOURCE, "Started on compute1")?);
+    if node.pids_of("qemu-system-x86_64")? != guests {
+        return fail("the guests did not survive it");
+    }
+    story.say("its guests went on running, and nobody was fenced");
+    quote(cluster, log, &["libvirt_monitor_10000", "libvirt_stop", "libvirt_start"])?;
+    cluster.settle()?;
+    if !cluster.fenced_since(at, "compute1").is_empty() {
+        return fail("compute1 was fenced");
+    }
+
+    story.chapter("The same without a cluster that mends it: what who finds");
+    cluster.set_meta(RESOURCE, "is-managed", "false")?;
+    cluster.exec(&["crm_resource", "--cleanup", "-r", RESOURCE])?;
+    compute.signal("STOP")?;
+    for (tool, words) in [
+        ("a list of processes", &["sh", "-c", "ps ax | grep -v grep | grep -q libvirtd"][..]),
+        ("virsh list", &["virsh", "-q", "list"]),
+    ] {
+        let began = Instant::now();
+        let said = match compute.official_tool(5, words)?.code() {
+            0 => "all is well",
+            137 => "nothing yet, it hangs",
+            _ => "a failure",
+        };
+        story.say(&format!("{tool} says after {}: {said}", short(began.elapsed())));
+    }
+    let check = compute.check(&[])?;
+    story.say(&format!(
+        "libvirt-probe check says after {}: {} at {}: {}",
+        short(check.took),
+        check.said.verdict,
+        check.said.step,
+        check.said.reason
+    ));
+    compute.signal("CONT")?;
+    cluster.set_meta(RESOURCE, "is-managed", "true")
 }
 
 /// Waits for a resource to be in a place, and says so.
