@@ -8,20 +8,36 @@ SECONDS_EACH ?= 60
 # What is tested, demonstrated and measured; `make build` makes it.
 export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
 
-.PHONY: help setup build demo test test-unit test-rig test-differential test-cts test-all bench fuzz lint clean
+.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-probes test-pcs test-packages test-all bench fuzz lint clean
 
 help:
 	@echo 'make demo       a cluster, two remote nodes, and what breaks: watch it recover'
-	@echo 'make test       everything that CI checks: unit tests, real clusters, the C daemon side by side'
-	@echo 'make test-all   the same and the original daemon through the same tests'
+	@echo 'make test       unit tests, real clusters, the C daemon side by side, packages'
+	@echo 'make test-pcs   pcs and crmsh against the daemon'
+	@echo 'make test-probes  the probes of computes against real libvirtd, QEMU and faults'
+	@echo 'make test-nova-probes  the probes against a real nova-compute'
+	@echo 'make test-all   all of these, the original daemon through the same tests, and fuzz'
 	@echo 'make bench      our daemon and the C daemons, measured in one run'
 	@echo 'make fuzz       fuzz every target for SECONDS_EACH=$(SECONDS_EACH) seconds'
 	@echo 'make lint       formatting, clippy, documentation'
 	@echo 'make setup      install what the rig needs (apt) and build its images'
 	@echo 'make build      target/daemon/pacemaker-remoted'
+	@echo 'make static     a fully static pacemaker-remoted: target/static/pacemaker-remoted'
+	@echo 'make packages   target/packages: .deb and .rpm'
 
 build:
-	$(CARGO) build --locked --profile daemon -p pcmk-remote
+	$(CARGO) build --locked --profile daemon -p pcmk-remote -p libvirt-probe
+
+# With a target named, the flag is for the program alone and not for build scripts.
+HOST = $(shell rustc -vV | sed -n 's/^host: //p')
+static:
+	RUSTFLAGS='-C target-feature=+crt-static' $(CARGO) build --locked --profile daemon -p pcmk-remote \
+		--bin pacemaker-remoted --target $(HOST)
+	install -D $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/$(HOST)/daemon/pacemaker-remoted \
+		$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/static/pacemaker-remoted
+
+packages: build
+	packaging/build
 
 setup:
 	tests/rig/setup
@@ -31,31 +47,56 @@ setup:
 demo: setup build
 	$(CARGO) run --locked -q -p pcmk-interop --bin demo
 
-test: setup build test-unit test-differential test-rig test-cts
+test: setup build test-unit test-second-opinion test-differential test-rig test-tools test-cts test-probes test-packages
 
 test-unit:
 	$(CARGO) test --locked --workspace --exclude pcmk-interop --exclude pcmk-differential
+
+# libvirt as the probe speaks it and as C libvirt does.
+test-second-opinion:
+	$(CARGO) test --locked -p libvirt-probe --features virt --test second_opinion
 
 test-differential: build
 	$(CARGO) test --locked -p pcmk-differential
 
 test-rig: build
-	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --lib --test cluster
+	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --lib --test cluster --test policy --test agents --test container
+
+# Pacemaker's tools on remote nodes, also with the newest release.
+test-tools: build
+	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --test tools
 
 test-cts: build
 	tests/rig/cts-build
 	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --test cts
 
+# The probes against a real nova-compute. The image with it is built when this asks for it.
+test-nova-probes: build
+	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --test nova
+
+# The images with pcs and crmsh are built when this asks for them.
+test-pcs: build
+	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --test pcs
+
+# The images with libvirt are built when this asks for them.
+test-probes: build
+	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --test probes
+
+test-packages: packages static
+	$(CARGO) test --locked -p pcmk-interop --test packages
+
 # The original first: a test that it fails is wrong, or lists the difference.
 test-all: setup build
-	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cluster
+	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cluster --test pcs --test tools
 	tests/rig/cts-build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cts
-	$(MAKE) test
+	$(MAKE) test test-nova-probes test-pcs
 	$(MAKE) fuzz
 
-bench: setup build
+bench: setup packages
 	tests/bench/run
+	tests/bench/run-tools
+	tests/bench/footprint
 
 fuzz:
 	tests/fuzz/run $(SECONDS_EACH)
