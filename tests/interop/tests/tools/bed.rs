@@ -26,6 +26,8 @@ pub(crate) struct Pair {
     pub(crate) suite: Suite,
     pub(crate) theirs: Arc<Node>,
     pub(crate) tested: Arc<Node>,
+    /// The daemon of `tested`.
+    pub(crate) daemon: Daemon,
 }
 
 /// A test that is not a row of the table.
@@ -50,7 +52,7 @@ impl Bed {
             };
             let theirs = add(first, Daemon::Theirs).context(suite)?;
             let tested = add(first + 1, daemon).context(suite)?;
-            pairs.push(Pair { suite: *of, theirs, tested });
+            pairs.push(Pair { suite: *of, theirs, tested, daemon });
         }
         cluster.settle().context(suite)?;
         println!("cluster of {suite} is up after {} s", started.elapsed().as_secs());

@@ -14,23 +14,40 @@ use super::bed::{Bed, Pair};
 /// Tools that run at the same time.
 const MANY: usize = 200;
 
-/// Two hundred tools at once: all succeed, all see the same, and the daemon gives everything back.
+/// The exit code of a tool that was turned away when it connected.
+const NOT_CONNECTED: u32 = 102;
+
+/// Two hundred tools at once: all succeed, all see the same, and the daemon gives everything back. The C daemon may turn
+/// some away: libqb lets 128 wait to be accepted, and a tool does not try again.
 pub(crate) fn two_hundred_at_once(_bed: &Bed, pair: &Pair) -> Result<()> {
-    for node in [&pair.theirs, &pair.tested] {
+    for (node, daemon) in [(&pair.theirs, Daemon::Theirs), (&pair.tested, pair.daemon)] {
         let before = descriptors(node)?;
         // No more than one in five is of the larger kind: the test is of the daemon, not of two cores.
         let line = format!(
             "mkdir /run/many; i=0; while [ $i -lt {MANY} ]; do i=$((i+1)); (
                if [ $((i % 5)) = 0 ]; then crm_mon -1 --include=none,nodes; else cibadmin -Q -o nodes; fi \
                  >/run/many/$i 2>&1; echo \"exit code $?\" >>/run/many/$i) &
-             done; wait; md5sum /run/many/* | cut -d' ' -f1 | sort | uniq -c; grep -h 'exit code' /run/many/* | sort | \
-             uniq -c; echo; sort /run/many/* | uniq -c | sort -n; rm -r /run/many"
+             done; wait; refused=$(grep -lx 'exit code {NOT_CONNECTED}' /run/many/*); echo $refused | wc -w
+             if [ -n \"$refused\" ]; then sort $refused | uniq -c >/run/refused; rm $refused; fi
+             md5sum /run/many/* | cut -d' ' -f1 | sort | uniq -c; grep -h 'exit code' /run/many/* | sort | \
+             uniq -c; echo; cat /run/refused; sort /run/many/* | uniq -c | sort -n; rm -rf /run/many /run/refused"
         );
         let began = Instant::now();
         let ends = node.run_long(&["sh", "-c", &line], secs(180))?.stdout;
-        println!("{}: {MANY} tools at once on {} took {:?}", pair.suite, node.name(), began.elapsed());
-        let lines: Vec<_> = ends.lines().map(str::trim).take_while(|line| !line.is_empty()).collect();
-        if lines.len() != 3 || lines.last() != Some(&format!("{MANY} exit code 0").as_str()) {
+        let mut lines = ends.lines().map(str::trim);
+        let refused: usize = lines.next().and_then(|count| count.parse().ok()).context("no count")?;
+        let took = began.elapsed();
+        println!(
+            "{}: {MANY} tools at once on {} took {took:?}, {refused} were turned away",
+            pair.suite,
+            node.name()
+        );
+        let lines: Vec<_> = lines.take_while(|line| !line.is_empty()).collect();
+        let served = MANY.saturating_sub(refused);
+        let all_the_same =
+            lines.len() == 3 && lines.last() == Some(&format!("{served} exit code 0").as_str());
+        let may_refuse = daemon == Daemon::Theirs && served >= MANY / 2;
+        if !all_the_same || (refused > 0 && !may_refuse) {
             return fail(format!("not all tools on {} succeeded or saw the same: {ends}", node.name()));
         }
         given_back(node, before)?;
