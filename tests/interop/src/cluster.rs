@@ -222,7 +222,8 @@ impl Cluster {
     /// Registers a remote node whose daemon runs, and waits until it is online.
     pub fn register(&self, node: &Node) -> Result<()> {
         self.add(&cib::remote(node.name(), &node.address(), &self.members))?;
-        self.wait_online(node.name(), secs(60))
+        // A busy machine with a large configuration takes minutes, and nothing is wrong.
+        self.wait_online(node.name(), secs(180))
     }
 
     /// A node by its name.
