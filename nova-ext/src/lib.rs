@@ -1,0 +1,11 @@
+//! Recovery of a failed compute: fence with proof, force down, evacuate, bring back.
+//!
+//! The floors, each using those below it alone: `cli` and the programs; `fence` and `report`; `engine`; `power` and
+//! `plan`; `cloud`; `policy` and `proof`; names and values.
+
+#![forbid(unsafe_code)]
+
+pub mod ids;
+pub mod proof;
+pub mod secret;
+pub mod stamp;

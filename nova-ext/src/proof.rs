@@ -1,0 +1,114 @@
+//! The proof that a host is off. Without one nothing is evacuated: the functions that ask for it take no other
+//! argument, and only evidence makes one.
+
+use std::fmt;
+
+use serde::Serialize;
+
+use crate::ids::{HostName, ProofId};
+use crate::stamp::Stamp;
+
+/// One look at a power device.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+pub struct Reading {
+    /// When it answered.
+    pub at: Stamp,
+    /// What it said, in its own words ("Chassis Power is off", "PowerState Off").
+    pub said: String,
+}
+
+/// What shows that a host cannot run guests any more.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, serde::Deserialize)]
+#[serde(rename_all = "kebab-case", tag = "kind")]
+pub enum Evidence {
+    /// A power device read off, at least twice in a row.
+    PowerOff {
+        /// The device: driver and address, no secrets.
+        device: String,
+        /// What it said, oldest first.
+        readings: Vec<Reading>,
+    },
+    /// Pacemaker's own record: an earlier device of the topology has fenced it.
+    Pacemaker {
+        /// The device that did.
+        device: String,
+        /// The action, `off` or `reboot`.
+        action: String,
+        /// The node that asked for it.
+        client: String,
+        /// When it was done.
+        done: Stamp,
+    },
+    /// The host itself said that its crash kernel runs.
+    Kdump {
+        /// The address that said so.
+        from: String,
+        /// When the packet came.
+        received: Stamp,
+    },
+    /// The host's watchdog must have reset it by now.
+    Watchdog {
+        /// When the cluster last heard from it.
+        last_seen: Stamp,
+        /// The watchdog's timeout, in seconds.
+        timeout_secs: u64,
+    },
+    /// A person vouches for it.
+    Operator {
+        /// Who.
+        name: String,
+    },
+}
+
+/// Proof that a host is off. Made by evidence alone; ends when the host is powered on.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct FenceProof {
+    id: ProofId,
+    host: HostName,
+    at: Stamp,
+    evidence: Evidence,
+}
+
+impl FenceProof {
+    /// What the makers of evidence in this crate call.
+    pub(crate) fn new(host: HostName, evidence: Evidence, at: Stamp) -> Self {
+        Self { id: ProofId::new_random(), host, at, evidence }
+    }
+
+    /// Its name in journal and reports.
+    pub fn id(&self) -> ProofId {
+        self.id
+    }
+
+    /// The host that is off.
+    pub fn host(&self) -> &HostName {
+        &self.host
+    }
+
+    /// Since when it is known.
+    pub fn at(&self) -> Stamp {
+        self.at
+    }
+
+    /// What shows it.
+    pub fn evidence(&self) -> &Evidence {
+        &self.evidence
+    }
+}
+
+impl fmt::Display for FenceProof {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} is off since {}: ", self.host, self.at)?;
+        match &self.evidence {
+            Evidence::PowerOff { device, readings } => {
+                write!(f, "{device} read off {} times", readings.len())
+            }
+            Evidence::Pacemaker { device, action, .. } => write!(f, "Pacemaker's {device} did {action}"),
+            Evidence::Kdump { from, .. } => write!(f, "its crash kernel runs ({from})"),
+            Evidence::Watchdog { timeout_secs, .. } => {
+                write!(f, "its watchdog of {timeout_secs} s must have reset it")
+            }
+            Evidence::Operator { name } => write!(f, "{name} confirms it"),
+        }
+    }
+}
