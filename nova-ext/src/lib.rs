@@ -5,6 +5,7 @@
 
 #![forbid(unsafe_code)]
 
+pub mod engine;
 pub mod ids;
 pub mod proof;
 pub mod secret;

@@ -1,0 +1,3 @@
+//! From "this host is off" to "its guests run elsewhere".
+
+pub mod journal;
