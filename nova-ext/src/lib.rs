@@ -5,8 +5,10 @@
 
 #![forbid(unsafe_code)]
 
+pub mod cli;
 pub mod engine;
 pub mod ids;
+pub mod power;
 pub mod proof;
 pub mod secret;
 pub mod stamp;

@@ -13,7 +13,7 @@ use crate::stamp::Stamp;
 pub struct Reading {
     /// When it answered.
     pub at: Stamp,
-    /// What it said, in its own words ("Chassis Power is off", "PowerState Off").
+    /// What it said, in its own words ("Chassis Power is off").
     pub said: String,
 }
 

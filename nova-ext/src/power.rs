@@ -1,0 +1,14 @@
+//! Power devices: what a host's power reads, and how it is switched. Makes the fence proof that rests on it.
+//!
+//! A device is believed when it *reads* a state, twice in a row and some time apart. What it answers to an order
+//! counts for nothing: boards say "OK" and stay on, and say "error" and go off.
+
+mod agent;
+mod confirm;
+mod device;
+mod error;
+
+pub use agent::{FenceAgent, FenceAgentSettings};
+pub use confirm::{Outcome, confirm_off, confirm_on, cycle, status, switch_off};
+pub use device::{Answer, Device, Look, Order, PowerState};
+pub use error::{PowerError, Retry};

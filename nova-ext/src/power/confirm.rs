@@ -1,0 +1,137 @@
+//! Switching by what is read: an order once, then readings until the state has been read twice in a row.
+
+mod watch;
+
+use std::time::Duration;
+
+use serde::Serialize;
+use tokio::time::{Instant, sleep, timeout_at};
+
+use super::{Device, Look, Order, PowerError, PowerState};
+use crate::ids::HostName;
+use crate::proof::{Evidence, FenceProof, Reading};
+use crate::stamp::Stamp;
+use watch::{Next, Watch};
+
+/// So long one reading may take: then another one is tried, if there is time.
+const ONE_READING: Duration = Duration::from_secs(6);
+/// So long the answer to an order is waited for; boards that take seconds to switch exist.
+const ONE_ORDER: Duration = Duration::from_secs(5);
+/// So long leaving may take.
+const LEAVING: Duration = Duration::from_millis(500);
+
+/// What came of switching.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Outcome {
+    /// What the device reads now.
+    pub state: PowerState,
+    /// The readings that show it, oldest first.
+    pub readings: Vec<Reading>,
+    /// Whether nothing had to be done.
+    pub already: bool,
+}
+
+/// One reading.
+pub async fn status(device: &mut dyn Device, within: Duration) -> Result<Outcome, PowerError> {
+    let until = Instant::now() + within;
+    let look = one_look(device, until).await;
+    leave(device).await;
+    let Look { state, said } = look?;
+    Ok(Outcome { state, readings: vec![Reading { at: Stamp::now(), said }], already: true })
+}
+
+/// Switches a host off, unless it is off, and proves it: the device has read off twice in a row.
+pub async fn confirm_off(
+    device: &mut dyn Device,
+    host: &HostName,
+    within: Duration,
+) -> Result<FenceProof, PowerError> {
+    let outcome = switch_off(device, within).await?;
+    Ok(proof(device, host, outcome))
+}
+
+/// Switches off, unless it is off, and reads it twice in a row. Proves nothing of any host: whose device this is, the
+/// caller does not say.
+pub async fn switch_off(device: &mut dyn Device, within: Duration) -> Result<Outcome, PowerError> {
+    let outcome = switch(device, Order::Off, Instant::now() + within).await;
+    leave(device).await;
+    outcome
+}
+
+/// Switches a host on, unless it is on, and reads it twice in a row.
+pub async fn confirm_on(device: &mut dyn Device, within: Duration) -> Result<Outcome, PowerError> {
+    let outcome = switch(device, Order::On, Instant::now() + within).await;
+    leave(device).await;
+    outcome
+}
+
+/// Off until that is read twice in a row, and then on. Gives no proof: the host is on.
+pub async fn cycle(device: &mut dyn Device, within: Duration) -> Result<Outcome, PowerError> {
+    let until = Instant::now() + within;
+    let outcome = match switch(device, Order::Off, until).await {
+        Ok(off) => switch(device, Order::On, until).await.map(|mut on| {
+            on.readings.splice(0..0, off.readings);
+            on
+        }),
+        Err(error) => Err(error),
+    };
+    leave(device).await;
+    outcome
+}
+
+/// Only here does a reading become a proof.
+fn proof(device: &dyn Device, host: &HostName, outcome: Outcome) -> FenceProof {
+    let at = outcome.readings.last().map_or_else(Stamp::now, |reading| reading.at);
+    let evidence = Evidence::PowerOff { device: device.name(), readings: outcome.readings };
+    FenceProof::new(host.clone(), evidence, at)
+}
+
+async fn switch(device: &mut dyn Device, order: Order, until: Instant) -> Result<Outcome, PowerError> {
+    let started = Instant::now();
+    let mut watch = Watch::new(device.name(), order, until.saturating_duration_since(started));
+    let mut next = watch.start();
+    loop {
+        next = match next {
+            Next::Read => {
+                let look = one_look(device, until).await;
+                watch.heard(look, Stamp::now(), started.elapsed())
+            }
+            Next::Order => {
+                let sent = started.elapsed();
+                let answer = one_order(device, order, until).await;
+                watch.ordered(answer, sent, started.elapsed())
+            }
+            Next::Wait(span) => {
+                sleep(span).await;
+                Next::Read
+            }
+            Next::Done(outcome) => return Ok(outcome),
+            Next::Failed(error) => return Err(error),
+        };
+    }
+}
+
+async fn one_look(device: &mut dyn Device, until: Instant) -> Result<Look, PowerError> {
+    let until = until.min(Instant::now() + ONE_READING);
+    let name = device.name();
+    // The driver keeps the deadline; this is the belt to its braces.
+    match timeout_at(until + LEAVING, device.status(until)).await {
+        Ok(look) => look,
+        Err(_) => Err(PowerError::Silent { device: name, waiting: "its power was read".into() }),
+    }
+}
+
+async fn one_order(device: &mut dyn Device, order: Order, until: Instant) -> Result<(), PowerError> {
+    let until = until.min(Instant::now() + ONE_ORDER);
+    let name = device.name();
+    match timeout_at(until + LEAVING, device.order(order, until)).await {
+        Ok(answer) => answer,
+        Err(_) => Err(PowerError::Silent { device: name, waiting: format!("{order} was ordered") }),
+    }
+}
+
+/// Whatever came of it, the session ends. Its failure changes nothing that was read.
+async fn leave(device: &mut dyn Device) {
+    let until = Instant::now() + LEAVING;
+    let _ = timeout_at(until, device.close(until)).await;
+}
