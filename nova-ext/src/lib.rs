@@ -8,6 +8,8 @@
 pub mod cli;
 pub mod engine;
 pub mod ids;
+pub mod plan;
+pub mod policy;
 pub mod power;
 pub mod proof;
 pub mod secret;
