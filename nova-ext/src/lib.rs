@@ -6,11 +6,15 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod config;
 pub mod engine;
+pub mod fence;
+pub mod handover;
 pub mod ids;
 pub mod plan;
 pub mod policy;
 pub mod power;
+pub mod process;
 pub mod proof;
 pub mod secret;
 pub mod stamp;

@@ -1,0 +1,384 @@
+//! `/etc/pcmk-remote/nova-ha.toml`: where everything is, and how hosts are called.
+//!
+//! Every setting has a default; without the file all of them hold.
+
+mod names;
+pub mod span;
+
+use std::fs::OpenOptions;
+use std::io::{self, Read as _};
+use std::net::SocketAddr;
+use std::os::unix::fs::{MetadataExt as _, OpenOptionsExt as _};
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use serde::Deserialize;
+use strsim::damerau_levenshtein;
+
+use crate::ids::{HostName, NodeName};
+pub use names::{NameError, Names};
+
+/// Where the file is looked for unless another one is named. It need not exist.
+pub const DEFAULT_FILE: &str = "/etc/pcmk-remote/nova-ha.toml";
+/// Largest file.
+const LARGEST: u64 = 1 << 20;
+/// A name this many slips away is taken for the one that was meant.
+const SLIPS: usize = 3;
+
+/// All settings.
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Config {
+    /// How to reach Keystone and Nova.
+    pub cloud: Cloud,
+    /// Where files are.
+    pub files: Files,
+    /// What is run around a recovery.
+    pub hooks: Hooks,
+    /// How a host returns to service.
+    #[serde(rename = "return")]
+    pub comeback: Comeback,
+    /// The engine.
+    pub engine: Engine,
+    /// Hosts whose names do not follow from each other.
+    #[serde(rename = "host")]
+    pub hosts: Vec<Host>,
+}
+
+/// `[cloud]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Cloud {
+    /// File of mode 0600 with Keystone's credentials.
+    pub credentials: PathBuf,
+    /// Which cloud, if that file is a clouds.yaml.
+    pub name: Option<String>,
+    /// Region of Nova, if the credentials do not say it.
+    pub region: Option<String>,
+    /// `internal`, `public` or `admin`, if the credentials do not say it.
+    pub interface: Option<String>,
+    /// CA bundle, if the credentials do not say it.
+    pub cacert: Option<PathBuf>,
+}
+
+/// `[files]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Files {
+    /// The power device of each host; mode 0600.
+    pub map: PathBuf,
+    /// What is evacuated, and in which order.
+    pub policy: PathBuf,
+    /// Requests, proofs, journal: what must outlive a process.
+    pub state: PathBuf,
+}
+
+/// `[hooks]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Hooks {
+    /// Where the executables are, one folder per point.
+    pub folder: PathBuf,
+    /// For one of them to run.
+    #[serde(with = "span")]
+    pub limit: Duration,
+}
+
+/// `[return]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Comeback {
+    /// Whether hosts return without being asked to.
+    pub automatic: bool,
+    /// Hosts that return at the same time.
+    pub at_once: u32,
+    /// For nova-compute to settle its evacuation migrations, and then to be up.
+    #[serde(with = "span")]
+    pub patience: Duration,
+    /// A program that must succeed before the host is enabled: it gets the host's names in its environment.
+    pub canary: Option<PathBuf>,
+    /// A node attribute that must have one of [`Comeback::healthy`] before the host is enabled.
+    pub attribute: Option<String>,
+    /// Values of that attribute that are well.
+    pub healthy: Vec<String>,
+    /// For the canary.
+    #[serde(with = "span")]
+    pub canary_limit: Duration,
+}
+
+/// `[engine]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Engine {
+    /// Where metrics are served; nowhere if not said.
+    pub metrics: Option<SocketAddr>,
+}
+
+/// `[[host]]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Host {
+    /// Its name in Nova.
+    pub nova: HostName,
+    /// Its node in the cluster.
+    pub node: NodeName,
+    /// Its name in the map of power devices, if it is another one.
+    pub power: Option<String>,
+}
+
+impl Default for Cloud {
+    fn default() -> Self {
+        let credentials = "/etc/pcmk-remote/cloud.toml".into();
+        Self { credentials, name: None, region: None, interface: None, cacert: None }
+    }
+}
+
+impl Default for Files {
+    fn default() -> Self {
+        Self {
+            map: "/etc/pcmk-remote/power.toml".into(),
+            policy: "/etc/pcmk-remote/nova-policy.toml".into(),
+            state: "/var/lib/pcmk-remote/nova-ha".into(),
+        }
+    }
+}
+
+impl Files {
+    /// Requests that the engine has not finished.
+    pub fn queue(&self) -> PathBuf {
+        self.state.join("queue")
+    }
+
+    /// What stops the engine from beginning anything.
+    pub fn frozen(&self) -> PathBuf {
+        self.state.join("frozen")
+    }
+
+    /// Names that Nova had when it last answered.
+    pub fn known_hosts(&self) -> PathBuf {
+        self.state.join("hosts")
+    }
+}
+
+impl Default for Hooks {
+    fn default() -> Self {
+        Self { folder: "/etc/pcmk-remote/nova-ha.d".into(), limit: Duration::from_secs(10) }
+    }
+}
+
+impl Default for Comeback {
+    fn default() -> Self {
+        Self {
+            automatic: true,
+            at_once: 2,
+            patience: Duration::from_secs(600),
+            canary: None,
+            attribute: None,
+            healthy: vec!["ok".into()],
+            canary_limit: Duration::from_secs(60),
+        }
+    }
+}
+
+/// Why a configuration cannot be used.
+#[derive(Debug, thiserror::Error)]
+pub enum ConfigError {
+    /// A file that was named is not there.
+    #[error("{0} is missing: create it, or do not name it")]
+    Missing(PathBuf),
+    /// The system says so.
+    #[error("{path}: {source}")]
+    Io {
+        /// Which file.
+        path: PathBuf,
+        /// What the system said.
+        source: io::Error,
+    },
+    /// A folder, a device, a pipe.
+    #[error("{0} is not a regular file")]
+    NotAFile(PathBuf),
+    /// Others than root and the user who reads it may change it.
+    #[error("{0} can be changed by others: chown root {0}; chmod 644 {0}")]
+    Unsafe(PathBuf),
+    /// Too large.
+    #[error("{0} is larger than {LARGEST} bytes")]
+    TooLarge(PathBuf),
+    /// It is no text.
+    #[error("{0} is not UTF-8 text")]
+    NotText(PathBuf),
+    /// It says something that cannot be.
+    #[error("{path}: {error}")]
+    Wrong {
+        /// Which file.
+        path: PathBuf,
+        /// What is wrong.
+        error: SyntaxError,
+    },
+}
+
+/// Text that is no configuration.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("line {line}: {message}")]
+pub struct SyntaxError {
+    /// Where, counted from 1.
+    pub line: usize,
+    /// What is wrong with it.
+    pub message: String,
+}
+
+impl Config {
+    /// Reads the file that was named, else the usual one; without that one everything has its default.
+    pub fn load(named: Option<&Path>) -> Result<Self, ConfigError> {
+        let path = named.unwrap_or(Path::new(DEFAULT_FILE));
+        match read(path) {
+            Err(ConfigError::Missing(_)) if named.is_none() => Ok(Self::default()),
+            read => Self::parse(&read?).map_err(|error| ConfigError::Wrong { path: path.to_owned(), error }),
+        }
+    }
+
+    /// Reads a configuration.
+    pub fn parse(text: &str) -> Result<Self, SyntaxError> {
+        let config: Self = toml::from_str(text).map_err(|error| syntax(text, &error))?;
+        let wrong = |what: &str, message: String| SyntaxError { line: line_of(text, what), message };
+        if config.comeback.at_once == 0 {
+            return Err(wrong("at_once", "at_once is 0: no host could ever return".into()));
+        }
+        for (name, path) in [
+            ("credentials", &config.cloud.credentials),
+            ("map", &config.files.map),
+            ("policy", &config.files.policy),
+            ("state", &config.files.state),
+            ("folder", &config.hooks.folder),
+        ] {
+            if !path.is_absolute() {
+                return Err(wrong(name, format!("{name} is {} and must begin with /", path.display())));
+            }
+        }
+        if let Some(interface) = &config.cloud.interface
+            && !["internal", "public", "admin"].contains(&interface.as_str())
+        {
+            return Err(wrong(
+                "interface",
+                format!("interface is {interface:?} and must be internal, public or admin"),
+            ));
+        }
+        Names::new(&config.hosts).map_err(|error| wrong("[[host]]", error.to_string()))?;
+        Ok(config)
+    }
+}
+
+fn syntax(text: &str, error: &toml::de::Error) -> SyntaxError {
+    let before = error.span().and_then(|span| text.get(..span.start)).unwrap_or_default();
+    let line = before.bytes().filter(|byte| *byte == b'\n').count().saturating_add(1);
+    let message = error.message().lines().collect::<Vec<_>>().join(" ");
+    SyntaxError { line, message: unknown(&message).unwrap_or(message) }
+}
+
+/// The first line that begins so.
+fn line_of(text: &str, what: &str) -> usize {
+    text.lines().position(|line| line.trim_start().starts_with(what)).map_or(1, |line| line.saturating_add(1))
+}
+
+/// A text file that nobody else can change.
+fn read(path: &Path) -> Result<String, ConfigError> {
+    let io = |source| ConfigError::Io { path: path.to_owned(), source };
+    // Opening a pipe must not wait for its writer.
+    let file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
+        Err(error) if error.kind() == io::ErrorKind::NotFound => {
+            return Err(ConfigError::Missing(path.to_owned()));
+        }
+        opened => opened.map_err(io)?,
+    };
+    let metadata = file.metadata().map_err(io)?;
+    if !metadata.is_file() {
+        return Err(ConfigError::NotAFile(path.to_owned()));
+    }
+    // Root writes and runs what the file names.
+    let owner = metadata.uid();
+    if metadata.mode() & 0o022 != 0 || ![0, nix::unistd::geteuid().as_raw()].contains(&owner) {
+        return Err(ConfigError::Unsafe(path.to_owned()));
+    }
+    let mut bytes = Vec::new();
+    file.take(LARGEST + 1).read_to_end(&mut bytes).map_err(io)?;
+    if bytes.len() as u64 > LARGEST {
+        return Err(ConfigError::TooLarge(path.to_owned()));
+    }
+    String::from_utf8(bytes).map_err(|_| ConfigError::NotText(path.to_owned()))
+}
+
+/// A better text for a name that does not exist; from serde's, which quotes that name and all that do.
+fn unknown(message: &str) -> Option<String> {
+    let mut names = message.strip_prefix("unknown field ")?.split('`').skip(1).step_by(2);
+    let unknown = names.next()?;
+    let known: Vec<_> = names.collect();
+    let plain = |name: &str| name.replace('-', "_");
+    let slips = |name: &&str| damerau_levenshtein(&plain(name), &plain(unknown));
+    let meant = known.iter().copied().min_by_key(slips).filter(|name| slips(name) <= SLIPS);
+    Some(match meant {
+        Some(meant) => format!("there is no setting `{unknown}`, did you mean `{meant}`?"),
+        None => format!("there is no setting `{unknown}`; there are: {}", known.join(", ")),
+    })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::fs::{self, Permissions, set_permissions};
+    use std::os::unix::fs::PermissionsExt as _;
+
+    use super::*;
+
+    fn wrong(text: &str) -> String {
+        Config::parse(text).unwrap_err().to_string()
+    }
+
+    #[test]
+    fn without_settings_everything_has_its_default() {
+        assert_eq!(Config::parse(""), Ok(Config::default()));
+        assert_eq!(Config::parse("[return]\n[cloud]\n"), Ok(Config::default()));
+        let config = Config::parse(
+            "[return]\nat_once = 4\npatience = \"5m\"\n[engine]\nmetrics = \"127.0.0.1:9470\"\n\
+             [[host]]\nnova = \"c1.example.org\"\nnode = \"c1\"\n",
+        )
+        .unwrap();
+        assert_eq!((config.comeback.at_once, config.comeback.patience.as_secs()), (4, 300));
+        assert_eq!(config.hosts[0].node.as_str(), "c1");
+    }
+
+    #[test]
+    fn what_cannot_be_is_told_with_its_line() {
+        assert_eq!(
+            wrong("\n[files]\nstat = \"/x\"\n"),
+            "line 3: there is no setting `stat`, did you mean `state`?"
+        );
+        assert_eq!(wrong("[return]\nat_once = 0\n"), "line 2: at_once is 0: no host could ever return");
+        assert_eq!(
+            wrong("[files]\nmap = \"power.toml\"\n"),
+            "line 2: map is power.toml and must begin with /"
+        );
+        assert!(wrong("[cloud]\ninterface = \"private\"\n").starts_with("line 2: interface is \"private\""));
+        assert!(wrong("[[host]]\nnova = \"a b\"\nnode = \"c\"\n").contains("cannot be a Nova host"));
+        let twice = "[[host]]\nnova = \"a\"\nnode = \"x\"\n[[host]]\nnova = \"b\"\nnode = \"x\"\n";
+        assert!(wrong(twice).contains("node x stands for both a and b"), "{}", wrong(twice));
+    }
+
+    #[test]
+    fn files_that_cannot_be_trusted_are_refused() {
+        let dir = tempfile::tempdir().unwrap();
+        let path = dir.path().join("nova-ha.toml");
+        let load = || Config::load(Some(&path));
+        assert!(matches!(load(), Err(ConfigError::Missing(_))));
+        fs::write(&path, "[return]\nat_once = 5\n").unwrap();
+        for (mode, fine) in [(0o644, true), (0o600, true), (0o664, false), (0o646, false)] {
+            set_permissions(&path, Permissions::from_mode(mode)).unwrap();
+            assert_eq!(load().is_ok(), fine, "{mode:o}");
+        }
+        set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        fs::write(&path, "\n\nx\n").unwrap();
+        assert!(load().unwrap_err().to_string().starts_with(&format!("{}: line 3: ", path.display())));
+        fs::write(&path, [0xff]).unwrap();
+        assert!(matches!(load(), Err(ConfigError::NotText(_))));
+        fs::write(&path, vec![b' '; (1 << 20) + 1]).unwrap();
+        assert!(matches!(load(), Err(ConfigError::TooLarge(_))));
+        assert!(matches!(Config::load(Some(dir.path())), Err(ConfigError::NotAFile(_))));
+    }
+}
