@@ -112,8 +112,8 @@ pub enum Event {
         left_out: u32,
         /// Whether servers arrive stopped and are started by the engine.
         to_stopped: bool,
-        /// The policy's fingerprint.
-        policy: String,
+        /// The highest number of a migration from this host so far: what has ended up to it belongs to the past.
+        newest_migration: i64,
     },
 
     // One server.
@@ -185,8 +185,10 @@ pub enum Event {
     Migration {
         /// The server.
         server: ServerId,
-        /// The migration.
-        migration: MigrationId,
+        /// The migration: its number, and its id where Nova tells it (2.59).
+        number: i64,
+        /// See `number`.
+        migration: Option<MigrationId>,
         /// Nova's word for the state.
         status: String,
         /// Where it goes, once that is known.
@@ -198,8 +200,6 @@ pub enum Event {
         server: ServerId,
         /// Where.
         destination: Option<HostName>,
-        /// By which migration.
-        migration: Option<MigrationId>,
     },
     /// An attempt has ended without success.
     Failed {
@@ -216,8 +216,8 @@ pub enum Event {
     WrittenOff {
         /// The server.
         server: ServerId,
-        /// The migration.
-        migration: MigrationId,
+        /// The migration's number.
+        number: i64,
         /// What shows that.
         why: String,
     },
@@ -252,6 +252,20 @@ pub enum Event {
     Gone {
         /// The server.
         server: ServerId,
+    },
+    /// It takes unusually long; it is still followed.
+    Slow {
+        /// The server.
+        server: ServerId,
+        /// What it waits for.
+        why: String,
+    },
+    /// Its new host has failed as well: another incident goes on with it.
+    PassedOn {
+        /// The server.
+        server: ServerId,
+        /// That incident.
+        to: IncidentId,
     },
     /// Nothing more can be done.
     GaveUp {
@@ -444,6 +458,8 @@ impl Event {
             | Self::Stopping { server }
             | Self::Done { server }
             | Self::Gone { server }
+            | Self::Slow { server, .. }
+            | Self::PassedOn { server, .. }
             | Self::GaveUp { server, .. } => Some(*server),
             Self::Hook { server, .. } => *server,
             _ => None,
@@ -486,6 +502,7 @@ impl Event {
             | Self::Failed { why: text, .. }
             | Self::WrittenOff { why: text, .. }
             | Self::GaveUp { why: text, .. }
+            | Self::Slow { why: text, .. }
             | Self::Limit { why: text, .. }
             | Self::Quarantined { why: text, .. }
             | Self::Released { by: text, .. } => cut(text),
@@ -565,7 +582,7 @@ mod tests {
             Event::HandedOver { host: host.clone(), how: text() },
             Event::TakenUp { host: host.clone(), by: text() },
             Event::Gate { gate: Gate::TooManyHosts, verdict: Verdict::Hold, why: text() },
-            Event::Planned { moves: 1, left_out: 2, to_stopped: true, policy: text() },
+            Event::Planned { moves: 1, left_out: 2, to_stopped: true, newest_migration: 30 },
             Event::LeftOut { server, name: text(), reason: "amphora".into(), why: text() },
             Event::Queued {
                 server,
@@ -581,13 +598,16 @@ mod tests {
             Event::Refused { server, attempt: 1, why: text(), request_id: None },
             Event::Migration {
                 server,
-                migration,
+                number: 29,
+                migration: Some(migration),
                 status: "accepted".into(),
                 destination: Some(host.clone()),
             },
-            Event::Moved { server, destination: None, migration: Some(migration) },
+            Event::Moved { server, destination: None },
             Event::Failed { server, attempt: 1, why: text(), retry_ms: Some(5000) },
-            Event::WrittenOff { server, migration, why: text() },
+            Event::WrittenOff { server, number: 29, why: text() },
+            Event::Slow { server, why: text() },
+            Event::PassedOn { server, to: IncidentId::new_random() },
             Event::Resetting { server, to: "active".into() },
             Event::Starting { server },
             Event::Started { server },
