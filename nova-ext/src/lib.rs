@@ -6,6 +6,7 @@
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod cloud;
 pub mod config;
 pub mod engine;
 pub mod fence;

@@ -1,0 +1,79 @@
+//! The one call that must not be made twice while the first may be alive, and never without proof.
+
+use serde_json::{Map, Value, json};
+use tracing::{info, warn};
+
+use super::Cloud;
+use super::error::{CloudError, RequestId};
+use super::microversion::Microversion;
+use crate::ids::{HostName, ServerId};
+use crate::proof::FenceProof;
+
+impl Cloud {
+    /// Asks Nova to rebuild a server of a dead host elsewhere: on `target`, or where the scheduler finds room.
+    ///
+    /// One POST, never repeated here. [`CloudError::fate`] of a failure says what may follow: after `NotSent` it can
+    /// be made again, `Refused` is Nova's decision, and after `Unheard` the server's migrations must be read first.
+    /// Success means accepted: the migrations say what became of it.
+    pub async fn evacuate(
+        &self,
+        server: &ServerId,
+        source: &HostName,
+        proof: &FenceProof,
+        target: Option<&HostName>,
+    ) -> Result<RequestId, CloudError> {
+        if proof.host() != source {
+            let (host, proven) = (source.clone(), proof.host().clone());
+            return Err(CloudError::OtherHost { server: *server, host, proven });
+        }
+        if target == Some(source) {
+            return Err(CloudError::Senseless(format!(
+                "server {server} cannot be evacuated to the dead host itself"
+            )));
+        }
+        let version = self.evacuate_version();
+        let path = format!("/servers/{server}/action");
+        let result = self.post(&path, &body(target), version).await;
+        match result {
+            Ok(answer) => {
+                info!(
+                    %server, %source, target = target.map(HostName::as_str), proof = %proof.id(),
+                    microversion = %version, request_id = %answer.id, "evacuation accepted"
+                );
+                Ok(answer.id)
+            }
+            Err(error) => {
+                if is_too_new(&error) {
+                    warn!(
+                        "some nova-compute is older than 27.0 (2023.1): evacuated servers will not end stopped"
+                    );
+                    self.no_stopped_evacuation();
+                }
+                warn!(%server, %source, fate = ?error.fate(), "evacuation not accepted: {error}");
+                Err(error)
+            }
+        }
+    }
+
+    /// Whether evacuated servers end stopped (2.95 and later) and have to be started.
+    ///
+    /// It may turn false at a first refusal: all nova-computes must be of 27.0 (2023.1) or later.
+    pub fn evacuates_stopped(&self) -> bool {
+        self.evacuate_version() >= Microversion::EVACUATE_STOPPED
+    }
+}
+
+/// From 2.14 Nova finds out by itself whether storage is shared, and `force`, gone in 2.68, would pass by the
+/// scheduler: so one body fits all versions from 2.53 on.
+fn body(target: Option<&HostName>) -> Value {
+    let mut evacuate = Map::new();
+    if let Some(target) = target {
+        evacuate.insert("host".into(), target.as_str().into());
+    }
+    json!({"evacuate": evacuate})
+}
+
+/// Nova's refusal of 2.95 while an old nova-compute is left.
+fn is_too_new(error: &CloudError) -> bool {
+    matches!(error, CloudError::Refused { status: 400, message, .. } if message.contains("2.95"))
+}
