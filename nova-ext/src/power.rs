@@ -7,8 +7,12 @@ mod agent;
 mod confirm;
 mod device;
 mod error;
+pub mod ipmi;
+mod place;
 
 pub use agent::{FenceAgent, FenceAgentSettings};
 pub use confirm::{Outcome, confirm_off, confirm_on, cycle, status, switch_off};
 pub use device::{Answer, Device, Look, Order, PowerState};
 pub use error::{PowerError, Retry};
+pub use ipmi::{Ipmi, IpmiSettings};
+pub use place::Place;

@@ -23,7 +23,7 @@ pub(super) struct Args {
 #[derive(Debug, Subcommand)]
 pub(super) enum Command {
     /// Read and switch the power of a host
-    Power(power::Options),
+    Power(Box<power::Options>),
     /// Print a completion script
     Completions {
         /// For this shell

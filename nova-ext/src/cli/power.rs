@@ -8,7 +8,9 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::{Exit, Failure, print, print_json};
-use crate::power::{self, Device, FenceAgent, FenceAgentSettings, Outcome, PowerError, PowerState};
+use crate::power::{
+    self, Device, FenceAgent, FenceAgentSettings, Ipmi, IpmiSettings, Outcome, PowerError, PowerState,
+};
 use crate::proof::Reading;
 use crate::secret::Secret;
 
@@ -55,6 +57,15 @@ struct Target {
     /// The file with the password: its first line; mode 0600
     #[arg(long, value_name = "FILE")]
     password_file: Option<PathBuf>,
+    /// IPMI cipher suite: 17, 3, or auto for the better one that the device offers
+    #[arg(long, value_name = "SUITE")]
+    cipher: Option<String>,
+    /// IPMI privilege level: user, operator (default) or administrator
+    #[arg(long, value_name = "LEVEL")]
+    privlvl: Option<String>,
+    /// The file with the device's own key (K_g): text, or hexadecimal after 0x; mode 0600
+    #[arg(long, value_name = "FILE")]
+    kg_file: Option<PathBuf>,
     /// The fence agent: its name, or its path
     #[arg(long, value_name = "fence_NAME", required_if_eq("driver", "agent"))]
     agent: Option<PathBuf>,
@@ -164,9 +175,21 @@ impl Target {
                 let agent = self.agent.clone().unwrap_or_default();
                 Ok(Box::new(FenceAgent::new(FenceAgentSettings { agent, parameters, password })?))
             }
-            Driver::Ipmi | Driver::Redfish => {
-                Err(PowerError::Settings("this driver is not in this build: use --driver agent".into()))
+            Driver::Ipmi => {
+                let missing = |what: &str| PowerError::Settings(format!("--driver ipmi needs {what}"));
+                let place = self.address.as_deref().ok_or_else(|| missing("--address"))?.parse()?;
+                Ok(Box::new(Ipmi::new(IpmiSettings {
+                    place,
+                    user: self.user.clone().unwrap_or_default(),
+                    password: password.ok_or_else(|| missing("--password-file"))?,
+                    kg_file: self.kg_file.clone(),
+                    privlvl: self.privlvl.clone(),
+                    cipher: self.cipher.clone(),
+                })?))
             }
+            Driver::Redfish => Err(PowerError::Settings(
+                "this driver is not in this build: use --driver ipmi or agent".into(),
+            )),
         }
     }
 }
