@@ -1,5 +1,42 @@
 //! The proof that a host is off. Without one nothing is evacuated: the functions that ask for it take no other
 //! argument, and only evidence makes one.
+//!
+//! Nobody outside this crate can make one, and none can be read from a text that is not verified:
+//!
+//! ```compile_fail,E0624
+//! use nova_ext::proof::{Evidence, FenceProof};
+//! let host = "compute-1".parse().unwrap();
+//! FenceProof::new(host, Evidence::Operator { name: "nobody".into() }, nova_ext::stamp::Stamp::now());
+//! ```
+//!
+//! ```compile_fail,E0277
+//! let proof: nova_ext::proof::FenceProof = serde_json::from_str("{}").unwrap();
+//! ```
+//!
+//! A server is evacuated with a proof:
+//!
+//! ```
+//! # use nova_ext::{cloud::Cloud, ids::{HostName, ServerId}, proof::FenceProof};
+//! async fn with(cloud: Cloud, server: ServerId, host: HostName, proof: FenceProof) {
+//!     let _ = cloud.evacuate(&server, &host, &proof, None).await;
+//! }
+//! ```
+//!
+//! Without one the program does not compile:
+//!
+//! ```compile_fail,E0308
+//! # use nova_ext::{cloud::Cloud, ids::{HostName, ServerId}};
+//! async fn without(cloud: Cloud, server: ServerId, host: HostName) {
+//!     let _ = cloud.evacuate(&server, &host, &true, None).await;
+//! }
+//! ```
+
+pub mod kdump;
+pub mod ledger;
+pub mod operator;
+pub mod pacemaker;
+pub mod signed;
+pub mod watchdog;
 
 use std::fmt;
 
@@ -58,6 +95,42 @@ pub enum Evidence {
         /// Who.
         name: String,
     },
+    /// One of the above, of which the signed short form in Nova is left.
+    Recorded {
+        /// Which of the above.
+        was: String,
+        /// What it said.
+        said: String,
+    },
+}
+
+impl Evidence {
+    /// Its kind, as it is stored.
+    pub fn kind(&self) -> &str {
+        match self {
+            Self::PowerOff { .. } => "power-off",
+            Self::Pacemaker { .. } => "pacemaker",
+            Self::Kdump { .. } => "kdump",
+            Self::Watchdog { .. } => "watchdog",
+            Self::Operator { .. } => "operator",
+            Self::Recorded { was, .. } => was,
+        }
+    }
+}
+
+impl fmt::Display for Evidence {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::PowerOff { device, readings } => write!(f, "{device} read off {} times", readings.len()),
+            Self::Pacemaker { device, action, .. } => write!(f, "Pacemaker's {device} did {action}"),
+            Self::Kdump { from, .. } => write!(f, "its crash kernel runs ({from})"),
+            Self::Watchdog { timeout_secs, .. } => {
+                write!(f, "its watchdog of {timeout_secs} s must have reset it")
+            }
+            Self::Operator { name } => write!(f, "{name} confirms it"),
+            Self::Recorded { said, .. } => f.write_str(said),
+        }
+    }
 }
 
 /// Proof that a host is off. Made by evidence alone; ends when the host is powered on.
@@ -73,6 +146,11 @@ impl FenceProof {
     /// What the makers of evidence in this crate call.
     pub(crate) fn new(host: HostName, evidence: Evidence, at: Stamp) -> Self {
         Self { id: ProofId::new_random(), host, at, evidence }
+    }
+
+    /// One that was stored, from where nobody else can write.
+    pub(crate) fn stored(id: ProofId, host: HostName, evidence: Evidence, at: Stamp) -> Self {
+        Self { id, host, at, evidence }
     }
 
     /// Its name in journal and reports.
@@ -98,17 +176,6 @@ impl FenceProof {
 
 impl fmt::Display for FenceProof {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} is off since {}: ", self.host, self.at)?;
-        match &self.evidence {
-            Evidence::PowerOff { device, readings } => {
-                write!(f, "{device} read off {} times", readings.len())
-            }
-            Evidence::Pacemaker { device, action, .. } => write!(f, "Pacemaker's {device} did {action}"),
-            Evidence::Kdump { from, .. } => write!(f, "its crash kernel runs ({from})"),
-            Evidence::Watchdog { timeout_secs, .. } => {
-                write!(f, "its watchdog of {timeout_secs} s must have reset it")
-            }
-            Evidence::Operator { name } => write!(f, "{name} confirms it"),
-        }
+        write!(f, "{} is off since {}: {}", self.host, self.at, self.evidence)
     }
 }

@@ -34,6 +34,13 @@ impl Stamp {
     }
 }
 
+impl Stamp {
+    /// Milliseconds since 1970.
+    pub fn as_millis(self) -> u64 {
+        u64::try_from(self.0.as_millis()).unwrap_or(u64::MAX)
+    }
+}
+
 impl From<SystemTime> for Stamp {
     fn from(time: SystemTime) -> Self {
         let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();

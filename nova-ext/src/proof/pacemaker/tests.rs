@@ -1,0 +1,161 @@
+use super::*;
+
+const HISTORY: &str = r#"<?xml version="1.0"?>
+<pacemaker-result api-version="2.25" request="stonith_admin --history=compute-1 --output-as=xml">
+  <list name="Fencing History" count="3">
+    <fence_event action="off" target="compute-1" client="pacemaker-controld.1690" origin="ctl-1" status="pending" extended-status="2"/>
+    <fence_event action="off" target="compute-1" client="pacemaker-controld.1690" origin="ctl-1" status="success" delegate="ctl-2" completed="2026-11-30 11:00:00.250000 +01:00"/>
+    <fence_event action="reboot" target="compute-1" client="stonith_admin.7" origin="ctl-1" status="failed" exit-reason="No &quot;device&quot;" completed="2026-11-30 09:00:00Z"/>
+  </list>
+  <status code="0" message="OK"/>
+</pacemaker-result>"#;
+
+fn stamp(text: &str) -> Stamp {
+    text.parse().unwrap()
+}
+
+fn names() -> (NodeName, HostName) {
+    ("compute-1".parse().unwrap(), "compute-1.example.org".parse().unwrap())
+}
+
+fn done(action: &str, at: &str) -> FenceEvent {
+    FenceEvent {
+        target: "compute-1".into(),
+        action: action.into(),
+        state: State::Success,
+        client: "pacemaker-controld.1".into(),
+        delegate: Some("ctl-1".into()),
+        completed: Some(stamp(at)),
+    }
+}
+
+#[test]
+fn history_is_read() {
+    let events = history(HISTORY).unwrap();
+    assert_eq!(
+        events.iter().map(|event| event.state).collect::<Vec<_>>(),
+        [State::Pending, State::Success, State::Failed]
+    );
+    assert_eq!(events[1].completed, Some(stamp("2026-11-30T10:00:00.250Z")));
+    assert_eq!(events[2].completed, Some(stamp("2026-11-30T09:00:00Z")));
+    for bad in ["", "<html/>", "<pacemaker-result><fence_event/></pacemaker-result>", "<pacemaker-result"] {
+        assert!(history(bad).is_err(), "{bad}");
+    }
+    let odd = HISTORY.replace("2026-11-30 09:00:00Z", "yesterday");
+    assert!(history(&odd).is_err());
+}
+
+#[test]
+fn times_of_all_zones() {
+    for text in ["2026-11-30 10:00:00Z", "2026-11-30 15:30:00.999 +05:30", "2026-11-30 04:00:00 -06:00"] {
+        assert_eq!(
+            xml::time(text).map(Stamp::as_secs),
+            Some(stamp("2026-11-30T10:00:00Z").as_secs()),
+            "{text}"
+        );
+    }
+    for bad in
+        ["", "Z", "2026-11-30 10:00:00", "2026-11-30 10:00:00 *01:00", "1970-01-01 00:00:00 +01:00", "+ü"]
+    {
+        assert_eq!(xml::time(bad), None, "{bad}");
+    }
+}
+
+#[test]
+fn a_completed_entry_counts_if_the_node_was_not_seen_since() {
+    let (node, host) = names();
+    let events = history(HISTORY).unwrap();
+    let proof = completed(&events, &node, &host, stamp("2026-11-30T09:59:59Z"), false).unwrap();
+    assert_eq!((proof.host(), proof.at()), (&host, stamp("2026-11-30T10:00:00.250Z")));
+    let late = completed(&events, &node, &host, stamp("2026-11-30T10:00:01Z"), false);
+    assert!(matches!(late, Err(NoProof::Before { .. })));
+    let other = "compute-2".parse().unwrap();
+    assert_eq!(
+        completed(&events, &other, &host, stamp("2026-11-30T09:00:00Z"), true),
+        Err(NoProof::Nothing(other))
+    );
+}
+
+#[test]
+fn the_last_entry_decides() {
+    let (node, host) = names();
+    let seen = stamp("2026-11-30T09:00:00Z");
+    let off = done("off", "2026-11-30T10:00:00Z");
+    let judge = |events: &[FenceEvent], reboot| completed(events, &node, &host, seen, reboot);
+    assert!(judge(std::slice::from_ref(&off), false).is_ok());
+    // The order in the list does not matter, the time does.
+    let on = done("on", "2026-11-30T10:05:00Z");
+    assert_eq!(judge(&[on.clone(), off.clone()], true), Err(NoProof::Nothing(node.clone())));
+    let reboot = done("reboot", "2026-11-30T10:06:00Z");
+    assert_eq!(judge(&[reboot.clone(), off.clone()], false), Err(NoProof::Reboot(node.clone())));
+    assert!(judge(&[off.clone(), on, reboot], true).is_ok());
+    let human = FenceEvent { delegate: Some("a human".into()), ..off.clone() };
+    assert_eq!(judge(&[human], true), Err(NoProof::Human(node.clone())));
+    let failed = FenceEvent { state: State::Failed, ..off.clone() };
+    let pending = FenceEvent { state: State::Pending, completed: None, ..off };
+    assert_eq!(judge(&[failed, pending], true), Err(NoProof::Nothing(node.clone())));
+}
+
+fn topology(levels: &[(&str, u32, &str)]) -> Topology {
+    let mut text = String::from(
+        r#"<cib><configuration><resources>
+        <primitive id="bmc-1" class="stonith" type="fence_ipmilan"/>
+        <group id="g"><primitive id="nova" class="stonith" type="fence_nova"/></group>
+        <primitive id="kdump" class="stonith" type="fence_kdump"/>
+        <primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2"/>
+        </resources><fencing-topology>"#,
+    );
+    for (target, index, devices) in levels {
+        let level = format!(r#"<fencing-level id="l{index}" {target} index="{index}" devices="{devices}"/>"#);
+        text.push_str(&level);
+    }
+    text += "</fencing-topology></configuration></cib>";
+    Topology::parse(&text).unwrap()
+}
+
+#[test]
+fn inside_a_level_only_what_comes_before_us_counts() {
+    let (node, host) = names();
+    let events = history(HISTORY).unwrap();
+    let now = stamp("2026-11-30T10:10:00Z");
+    let judge = |levels: &[(&str, u32, &str)]| {
+        behind_others(&events, &topology(levels), &node, &host, "fence_nova", now)
+            .map(|proof| proof.to_string())
+    };
+    let mine = r#"target="compute-1""#;
+    assert_eq!(
+        judge(&[(mine, 1, "bmc-1,nova")]).unwrap(),
+        "compute-1.example.org is off since 2026-11-30T10:10:00.000Z: Pacemaker's bmc-1 did off"
+    );
+    for bad in [
+        &[][..],
+        &[(mine, 1, "nova,bmc-1")],
+        &[(mine, 1, "bmc-1"), (mine, 2, "nova")],
+        &[(mine, 1, "bmc-1,nova"), (mine, 2, "nova")],
+        &[(mine, 1, "kdump,nova")],
+        &[(mine, 1, "gone,nova")],
+        &[(r#"target="compute-2""#, 1, "bmc-1,nova")],
+        &[(mine, 1, "bmc-1,nova"), (r#"target-pattern=".*""#, 2, "nova")],
+    ] {
+        assert!(matches!(judge(bad), Err(NoProof::First { .. })), "{bad:?}");
+    }
+    assert!(judge(&[(r#"target-pattern=".*""#, 1, "bmc-1,nova")]).is_ok());
+    assert!(judge(&[(mine, 1, "kdump,bmc-1,nova"), (r#"target="compute-2""#, 2, "nova")]).is_ok());
+}
+
+#[test]
+fn nothing_follows_when_the_fencer_does_not_fence() {
+    let (node, host) = names();
+    let levels = topology(&[(r#"target="compute-1""#, 1, "bmc-1,nova")]);
+    let now = stamp("2026-11-30T10:10:00Z");
+    let pending =
+        FenceEvent { state: State::Pending, completed: None, ..done("off", "2026-11-30T10:00:00Z") };
+    let judge = |events: &[FenceEvent]| behind_others(events, &levels, &node, &host, "fence_nova", now);
+    assert!(judge(std::slice::from_ref(&pending)).is_ok());
+    assert_eq!(judge(&[done("off", "2026-11-30T10:00:00Z")]), Err(NoProof::NotNow(node.clone())));
+    // A level of several devices is never rebooted: the fencer makes it off and on.
+    for action in ["reboot", "on"] {
+        let other = FenceEvent { action: action.into(), ..pending.clone() };
+        assert_eq!(judge(&[other]), Err(NoProof::NotNow(node.clone())));
+    }
+}
