@@ -8,7 +8,7 @@ SECONDS_EACH ?= 60
 # What is tested, demonstrated and measured; `make build` makes it.
 export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
 
-.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-probes test-pcs test-packages test-all bench fuzz lint clean
+.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-probes test-pcs test-packages test-all bench fuzz lint clean
 
 help:
 	@echo 'make demo       a cluster, two remote nodes, and what breaks: watch it recover'
@@ -16,6 +16,7 @@ help:
 	@echo 'make test-pcs   pcs and crmsh against the daemon'
 	@echo 'make test-probes  the probes of computes against real libvirtd, QEMU and faults'
 	@echo 'make test-nova-probes  the probes against a real nova-compute'
+	@echo 'make test-recovery  recovery of computes in a real cloud: Keystone, Placement, Nova'
 	@echo 'make test-all   all of these, the original daemon through the same tests, and fuzz'
 	@echo 'make bench      our daemon and the C daemons, measured in one run'
 	@echo 'make fuzz       fuzz every target for SECONDS_EACH=$(SECONDS_EACH) seconds'
@@ -26,7 +27,7 @@ help:
 	@echo 'make packages   target/packages: .deb and .rpm'
 
 build:
-	$(CARGO) build --locked --profile daemon -p pcmk-remote -p libvirt-probe
+	$(CARGO) build --locked --profile daemon -p pcmk-remote -p libvirt-probe -p nova-ext
 
 # With a target named, the flag is for the program alone and not for build scripts.
 HOST = $(shell rustc -vV | sed -n 's/^host: //p')
@@ -74,6 +75,10 @@ test-cts: build
 test-nova-probes: build
 	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --test nova
 
+# Recovery in a real cloud. The image with it is built when this asks for it.
+test-recovery: build
+	$(CARGO) test --locked -p pcmk-interop --test recovery
+
 # The images with pcs and crmsh are built when this asks for them.
 test-pcs: build
 	PCMK_UNDER_TEST=ours $(CARGO) test --locked -p pcmk-interop --test pcs
@@ -90,7 +95,7 @@ test-all: setup build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cluster --test pcs --test tools
 	tests/rig/cts-build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cts
-	$(MAKE) test test-nova-probes test-pcs
+	$(MAKE) test test-nova-probes test-recovery test-pcs
 	$(MAKE) fuzz
 
 bench: setup packages

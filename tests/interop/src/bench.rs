@@ -2,6 +2,7 @@
 
 pub mod nova;
 pub mod probes;
+pub mod recovery;
 pub mod tools;
 
 use std::time::Duration;

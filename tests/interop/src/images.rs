@@ -171,6 +171,16 @@ pub fn nova_layer() -> Result<PathBuf> {
     Ok(cache()?.join("nova/bookworm"))
 }
 
+/// Builds the layer with a whole small cloud if it is missing or of an older recipe.
+pub fn ensure_cloud() -> Result<()> {
+    script("images-cloud", &[])
+}
+
+/// The layer with a whole small cloud, as built by `tests/rig/images-cloud`: for nodes of bookworm.
+pub fn cloud_layer() -> Result<PathBuf> {
+    Ok(cache()?.join("cloud/bookworm"))
+}
+
 fn script(name: &str, suites: &[Suite]) -> Result<()> {
     let path = rig_file(name);
     // The first build takes minutes and says so on its standard error.

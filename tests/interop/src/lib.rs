@@ -7,6 +7,7 @@
 pub mod bench;
 pub mod calls;
 pub mod cib;
+pub mod cloud;
 pub mod cluster;
 pub mod cts;
 pub mod daemon;
@@ -24,6 +25,7 @@ pub mod wait;
 pub mod watch;
 pub mod world;
 
+pub use cloud::Cloud;
 pub use cluster::Cluster;
 pub use daemon::Daemon;
 pub use error::{Error, Result, fail};

@@ -74,8 +74,7 @@ impl Control {
     }
 
     fn listens(&self, port: u16) -> Result<Option<()>> {
-        let seen = self.node.exec(&["ss", "-Hltn", &format!("sport = :{port}")])?;
-        Ok((!seen.trim().is_empty()).then_some(()))
+        listens(&self.node, port)
     }
 
     /// Writes the configuration of nova-compute on a compute node that is switched on.
@@ -114,6 +113,12 @@ impl Control {
             fail(journal(compute, UNIT)?)
         })
     }
+}
+
+/// Whether something listens on a port of a node.
+pub(crate) fn listens(node: &Node, port: u16) -> Result<Option<()>> {
+    let seen = node.exec(&["ss", "-Hltn", &format!("sport = :{port}")])?;
+    Ok((!seen.trim().is_empty()).then_some(()))
 }
 
 /// The process of a unit on a node, as seen there.

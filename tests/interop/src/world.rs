@@ -56,11 +56,18 @@ impl World {
 
     /// Like [`World::enter`], with something else to prepare outside.
     pub fn enter_with(suites: &[Suite], prepare: impl FnOnce() -> Result<()>) -> Result<Self> {
+        Self::enter_bare(suites, || {
+            daemon::ensure()?;
+            prepare()
+        })
+    }
+
+    /// Like [`World::enter_with`], without the daemon: for what no remote node is part of.
+    pub fn enter_bare(suites: &[Suite], prepare: impl FnOnce() -> Result<()>) -> Result<Self> {
         match env::var(STAGE).ok().as_deref() {
             None => {
                 check_machine()?;
                 images::ensure(suites)?;
-                daemon::ensure()?;
                 prepare()?;
                 outside()
             }

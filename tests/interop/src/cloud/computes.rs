@@ -1,0 +1,109 @@
+//! The cloud's hosts: killed, stopped, started, cleaned.
+#![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null")]
+
+use std::fs;
+
+use serde_json::{Value, json};
+
+use super::Cloud;
+use crate::error::{Context, Result, fail};
+use crate::wait::{self, secs};
+
+/// The own settings of a host's nova-compute.
+pub(super) fn conf(host: &str) -> String {
+    format!(
+        "[DEFAULT]\nhost = {host}\nstate_path = /var/lib/nova/{host}\n\
+         [oslo_concurrency]\nlock_path = /run/cloud/lock-{host}\n"
+    )
+}
+
+/// The unit of a host's nova-compute.
+fn unit(host: &str) -> String {
+    format!("nova-compute@{host}.service")
+}
+
+impl Cloud {
+    /// Starts a host's nova-compute. Waits for nothing.
+    pub fn start_compute(&self, host: &str) -> Result<()> {
+        self.node.exec(&["systemctl", "start", &unit(host)]).map(drop)
+    }
+
+    /// Ends a host's nova-compute in an orderly way.
+    pub fn stop_compute(&self, host: &str) -> Result<()> {
+        self.node.exec(&["systemctl", "stop", &unit(host)]).map(drop)
+    }
+
+    /// Ends a host's nova-compute, and all its guests, at once: what a power cut does.
+    pub fn kill_compute(&self, host: &str) -> Result<()> {
+        self.kill_service(&unit(host))
+    }
+
+    /// Whether a host's nova-compute runs.
+    pub fn compute_runs(&self, host: &str) -> Result<bool> {
+        Ok(self.node.run(&["systemctl", "is-active", &unit(host)])?.stdout.trim() == "active")
+    }
+
+    /// A host's compute service, as Nova says it.
+    pub fn compute_service(&self, host: &str) -> Result<Value> {
+        let found = self.admin.get(&format!("/os-services?binary=nova-compute&host={host}"))?;
+        found["services"].get(0).cloned().context(format!("no service on {host}"))
+    }
+
+    /// Changes a host's compute service. Any answer is fine.
+    pub fn set_compute_service(&self, host: &str, change: &Value) -> Result<super::api::Reply> {
+        let id = self.compute_service(host)?["id"].as_str().unwrap_or_default().to_owned();
+        self.admin.nova("PUT", &format!("/os-services/{id}"), change, "2.53")
+    }
+
+    /// Waits until these hosts' services are up and enabled.
+    pub fn wait_up(&self, hosts: &[String]) -> Result<()> {
+        wait::until(secs(120), "all compute services to be up", || {
+            let found = self.admin.get("/os-services?binary=nova-compute")?;
+            let is_up = |host: &String| {
+                let services = found["services"].as_array().map(Vec::as_slice).unwrap_or_default();
+                services.iter().any(|service| service["host"] == **host && service["state"] == "up")
+            };
+            match hosts.iter().find(|host| !is_up(host)) {
+                None => Ok(Some(())),
+                Some(host) => fail(format!("{host} is down")),
+            }
+        })
+    }
+
+    /// Cuts a host's power and tells Nova: what is to be so before an evacuation.
+    pub fn fence(&self, host: &str) -> Result<()> {
+        self.kill_compute(host)?;
+        self.set_compute_service(host, &json!({"forced_down": true}))?.ok().map(drop)
+    }
+
+    /// How a host's guests are to be from now on: each takes so many seconds to start, or fails to. Only with
+    /// [`super::Options::wilful_guests`].
+    pub fn guests(&self, host: &str, seconds: f32, fail: bool) -> Result<()> {
+        let path = self.node.path(&format!("/etc/cloud/guests-{host}.json"))?;
+        let new = path.with_extension("new");
+        fs::write(&new, json!({"seconds": seconds, "fail": fail}).to_string())?;
+        Ok(fs::rename(new, path)?)
+    }
+
+    /// Deletes all servers and brings all hosts back to how they were at the beginning.
+    pub fn reset(&self) -> Result<()> {
+        self.delete_servers()?;
+        self.sql("delete from nova_cell1.migrations")?;
+        for host in &self.computes {
+            let _ = fs::remove_file(self.node.path(&format!("/etc/cloud/guests-{host}.json"))?);
+            if !self.compute_runs(host)? {
+                self.start_compute(host)?;
+            }
+            let service = self.compute_service(host)?;
+            if service["forced_down"] == true || service["status"] != "enabled" {
+                let change = json!({"forced_down": false, "status": "enabled"});
+                self.set_compute_service(host, &change)?.ok().context(host)?;
+            }
+        }
+        for unit in super::SERVICES {
+            self.service("start", unit)?;
+        }
+        self.wait_api()?;
+        self.wait_up(&self.computes)
+    }
+}

@@ -1,0 +1,44 @@
+//! The cloud that all trials share.
+
+use std::sync::{Mutex, PoisonError};
+use std::time::Instant;
+
+use pcmk_interop::cloud::{Cloud, Options};
+use pcmk_interop::error::Context;
+use pcmk_interop::{Result, World};
+
+/// A trial.
+pub(crate) type Test = fn(&Cloud) -> Result<()>;
+
+/// The cloud, one trial at a time.
+pub(crate) struct Bed {
+    cloud: Mutex<Cloud>,
+}
+
+impl Bed {
+    /// Starts the cloud.
+    pub(crate) fn start(world: &World) -> Result<Self> {
+        let started = Instant::now();
+        let cloud =
+            Cloud::up(world, 4, &Options { wilful_guests: true, max_limit: 20, ..Options::default() })?;
+        println!("a cloud with four hosts is up after {:.1} s", started.elapsed().as_secs_f32());
+        Ok(Self { cloud: Mutex::new(cloud) })
+    }
+
+    /// Runs a trial, and leaves the cloud as it was.
+    pub(crate) fn run(&self, test: Test) -> Result<()> {
+        let cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
+        let started = Instant::now();
+        let result = test(&cloud);
+        let took = started.elapsed().as_secs_f32();
+        if let Err(error) = &result {
+            println!("{error}");
+        }
+        let started = Instant::now();
+        cloud.reset().context("afterwards")?;
+        if std::env::var_os("PCMK_RIG_TIMES").is_some() {
+            println!("({took:.1} s, and {:.1} s to clean up)", started.elapsed().as_secs_f32());
+        }
+        result
+    }
+}
