@@ -26,7 +26,7 @@ mod wire;
 use std::fmt;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::Bytes;
 use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
@@ -53,6 +53,8 @@ pub use self::settings::{
     Auth, Credential, Domain, Endpoints, Environment, FILE, Interface, Limits, Named, Settings,
     SettingsError, Source, Tls,
 };
+
+use crate::stamp::Stamp;
 
 /// A list is begun again so often if an entry that a page begins after is gone.
 const RESTARTS: usize = 3;
@@ -160,6 +162,16 @@ impl Cloud {
         self.until.map_or(until, |own| own.min(until))
     }
 
+    /// A point in time by the cloud's clock, less a tolerance.
+    fn their_time(&self, ours: Stamp, tolerance: Duration) -> Stamp {
+        let time = SystemTime::from(ours);
+        let ahead = self.inner.session.http.ahead();
+        let seconds = Duration::from_secs(ahead.unsigned_abs());
+        let shifted = if ahead >= 0 { time.checked_add(seconds) } else { time.checked_sub(seconds) };
+        let shifted = shifted.and_then(|time| time.checked_sub(tolerance));
+        Stamp::from(shifted.unwrap_or(SystemTime::UNIX_EPOCH))
+    }
+
     fn limits(&self) -> &Limits {
         &self.inner.settings.limits
     }
@@ -193,11 +205,12 @@ impl Cloud {
         self.inner.session.send(request, true, self.until(self.limits().call)).await
     }
 
-    /// Reads a list with all its pages.
+    /// Reads a list with all its pages, up to the one with an entry that is `enough`.
     async fn get_pages<P: Page>(
         &self,
         path: &str,
         query: &[(&str, &str)],
+        enough: impl Fn(&P::Item) -> bool + Send,
     ) -> Result<Vec<P::Item>, CloudError> {
         let until = self.until(self.limits().list);
         let mut restarts = 0;
@@ -225,7 +238,11 @@ impl Cloud {
                 };
                 let (items, links) = answer.parse::<P>()?.split();
                 let next = pages.next(items.len(), &links);
+                let ends = items.iter().any(&enough);
                 all.extend(items);
+                if ends {
+                    return Ok(all);
+                }
                 marker = match next {
                     Ok(None) => return Ok(all),
                     Ok(marker) => marker,
@@ -346,17 +363,4 @@ fn near<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<Stri
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_name_that_was_meant() {
-        let names = ["compute-1.example.org", "compute-2.example.org", "gpu-7"];
-        assert_eq!(near_all("compute-1", names).first().map(String::as_str), Some("compute-1.example.org"));
-        assert_eq!(
-            near_all("COMPUTE-2.example.net", names).first().map(String::as_str),
-            Some("compute-2.example.org")
-        );
-        assert!(near_all("storage", names).is_empty());
-    }
-}
+mod tests;

@@ -12,6 +12,7 @@ use super::http::Answer;
 use super::microversion::Microversion;
 use super::migration::MigrationQuery;
 use super::{Cloud, tls};
+use crate::stamp::Stamp;
 
 /// A clock that is wrong by this makes trouble with tokens and with times in reports.
 const SKEW: Duration = Duration::from_secs(30);
@@ -64,11 +65,9 @@ impl Cloud {
         findings.extend(self.client_certificate());
         findings.extend(self.services_seen().await);
         findings.push(self.servers_seen().await);
-        let an_hour_ago =
-            SystemTime::now().checked_sub(Duration::from_secs(3600)).unwrap_or(SystemTime::UNIX_EPOCH);
         let query = MigrationQuery {
             kind: Some("evacuation".into()),
-            since: Some(an_hour_ago.into()),
+            since: Some(Stamp::now()),
             ..MigrationQuery::default()
         };
         let migrations = self.migrations(&query).await.map(|_| ());

@@ -43,21 +43,28 @@ impl Cloud {
                 Ok(answer.id)
             }
             Err(error) => {
-                if is_too_new(&error) {
-                    warn!(
-                        "some nova-compute is older than 27.0 (2023.1): evacuated servers will not end stopped"
-                    );
-                    self.no_stopped_evacuation();
-                }
+                let error = if is_too_new(&error) { self.too_new(error) } else { error };
                 warn!(%server, %source, fate = ?error.fate(), "evacuation not accepted: {error}");
                 Err(error)
             }
         }
     }
 
+    /// Nova refuses 2.95 before it does anything, whatever its status looks like; later evacuations do without.
+    fn too_new(&self, error: CloudError) -> CloudError {
+        self.no_stopped_evacuation();
+        match error {
+            CloudError::Refused { call, message, id, .. }
+            | CloudError::Unheard { call, why: message, id, .. } => {
+                CloudError::OldCompute { call, message, id }
+            }
+            other => other,
+        }
+    }
+
     /// Whether evacuated servers end stopped (2.95 and later) and have to be started.
     ///
-    /// It may turn false at a first refusal: all nova-computes must be of 27.0 (2023.1) or later.
+    /// It turns false at [`CloudError::OldCompute`]: all nova-computes must be of 27.0 (2023.1) or later.
     pub fn evacuates_stopped(&self) -> bool {
         self.evacuate_version() >= Microversion::EVACUATE_STOPPED
     }
@@ -73,7 +80,12 @@ fn body(target: Option<&HostName>) -> Value {
     json!({"evacuate": evacuate})
 }
 
-/// Nova's refusal of 2.95 while an old nova-compute is left.
+/// Nova's refusal of 2.95 while an old nova-compute is left: a text, or the name of an exception.
 fn is_too_new(error: &CloudError) -> bool {
-    matches!(error, CloudError::Refused { status: 400, message, .. } if message.contains("2.95"))
+    let said = match error {
+        CloudError::Refused { status: 400, message, .. } => message,
+        CloudError::Unheard { status: Some(500), why, .. } => why,
+        _ => return false,
+    };
+    said.contains("microversion 2.95") || said.contains("NotSupportedComputeForEvacuateV295")
 }

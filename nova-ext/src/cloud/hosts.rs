@@ -115,7 +115,8 @@ impl Cloud {
 
     /// All hypervisors.
     pub async fn hypervisors(&self) -> Result<Vec<Hypervisor>, CloudError> {
-        let raw = self.get_pages::<Hypervisors>("/os-hypervisors/detail", &[("limit", "500")]).await?;
+        let raw =
+            self.get_pages::<Hypervisors>("/os-hypervisors/detail", &[("limit", "500")], |_| false).await?;
         let known = |raw: RawHypervisor| Hypervisor {
             id: raw.id,
             name: raw.hypervisor_hostname,

@@ -1,6 +1,7 @@
 //! One HTTP exchange: sent once, answered within its time and size, and what became of it said exactly.
 
 use std::error::Error as _;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
 use bytes::{Bytes, BytesMut};
@@ -35,6 +36,8 @@ const SUBJECT_TOKEN: HeaderName = HeaderName::from_static("x-subject-token");
 pub(super) struct Http {
     client: Client,
     pub(super) limits: Limits,
+    /// Seconds by which the cloud's clock is ahead of ours, as last seen.
+    ahead: AtomicI64,
 }
 
 /// What is sent.
@@ -95,7 +98,12 @@ impl Http {
             builder = builder.no_proxy();
         }
         let client = builder.build().map_err(|error| SettingsError::Tls(reason(&error)))?;
-        Ok(Self { client, limits: settings.limits })
+        Ok(Self { client, limits: settings.limits, ahead: AtomicI64::new(0) })
+    }
+
+    /// Seconds by which the cloud's clock is ahead of ours, as last seen.
+    pub(super) fn ahead(&self) -> i64 {
+        self.ahead.load(Ordering::Relaxed)
     }
 
     /// Sends it once. The answer, or what is known of its fate, is there by `until`.
@@ -138,6 +146,12 @@ impl Http {
         let id = name(response.headers()).unwrap_or(ours);
         let after = pause(response.headers());
         let clock = clock(response.headers());
+        if let Some((theirs, ours)) = clock {
+            let seconds = |span: Duration| i64::try_from(span.as_secs()).unwrap_or(i64::MAX);
+            let ahead =
+                theirs.duration_since(ours).map_or_else(|behind| -seconds(behind.duration()), seconds);
+            self.ahead.store(ahead, Ordering::Relaxed);
+        }
         let token = response.headers().get(SUBJECT_TOKEN).and_then(|value| value.to_str().ok());
         let token = token.map(|text| Secret::new(text.to_owned()));
         let elsewhere = response.headers().get(LOCATION).and_then(|value| value.to_str().ok()).map(plain);

@@ -2,6 +2,7 @@
 
 use std::cmp::Reverse;
 use std::fmt;
+use std::time::Duration;
 
 use serde::Deserialize;
 
@@ -14,6 +15,10 @@ use crate::stamp::Stamp;
 
 /// Migrations in one page.
 const PAGE: &str = "1000";
+/// The same if the latest are wanted.
+const SHORT_PAGE: &str = "200";
+/// Nova's hosts have clocks of their own, and its records whole seconds.
+const TOLERANCE: Duration = Duration::from_secs(5);
 
 /// How far a migration is.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -122,7 +127,7 @@ pub struct MigrationQuery {
     pub kind: Option<String>,
     /// With this status.
     pub status: Option<MigrationStatus>,
-    /// Made or changed since then.
+    /// Made since then, by our clock; some made a few seconds earlier may be among them.
     pub since: Option<Stamp>,
 }
 
@@ -137,19 +142,18 @@ impl MigrationQuery {
         Self { server: Some(server), kind: Some("evacuation".into()), ..Self::default() }
     }
 
-    /// Whatever the cloud's filters did: what was not asked for is left out.
-    fn fits(&self, migration: &Migration) -> bool {
+    /// Whatever the cloud's filters did: what was not asked for is left out. `since` is by Nova's clock.
+    fn fits(&self, migration: &Migration, since: Option<Stamp>) -> bool {
         self.source.as_ref().is_none_or(|host| migration.source.as_ref() == Some(host))
             && self.server.is_none_or(|server| migration.server == server)
             && self.kind.as_ref().is_none_or(|kind| migration.kind == *kind)
             && self.status.as_ref().is_none_or(|status| migration.status == *status)
-            && self.since.is_none_or(|since| {
-                migration
-                    .updated
-                    .max(migration.created)
-                    .is_none_or(|changed| changed.as_secs() >= since.as_secs())
-            })
+            && !is_older(migration.created, since)
     }
+}
+
+fn is_older(created: Option<Stamp>, since: Option<Stamp>) -> bool {
+    created.zip(since).is_some_and(|(created, since)| created < since)
 }
 
 #[derive(Deserialize)]
@@ -211,18 +215,30 @@ impl Cloud {
         filters.extend(server.as_deref().map(|server| ("instance_uuid", server)));
         filters.extend(query.kind.as_deref().map(|kind| ("migration_type", kind)));
         filters.extend(query.status.as_ref().map(|status| ("status", status.as_str())));
-        // Nova compares whole seconds.
-        let since = query.since.map(|since| humantime::format_rfc3339_seconds(since.into()).to_string());
-        if self.microversion() >= Microversion::MIGRATION_PAGES {
-            filters.push(("limit", PAGE));
-            filters.extend(since.as_deref().map(|since| ("changes-since", since)));
+        // Nova's own filter `changes-since` leaves out what was made and not yet changed: of all things an
+        // evacuation that has just been accepted. The latest come first, so that reading ends early anyway.
+        let since = query.since.map(|since| self.their_time(since, TOLERANCE));
+        let paged = self.microversion() >= Microversion::MIGRATION_PAGES;
+        if paged {
+            filters.push(("limit", if since.is_some() { SHORT_PAGE } else { PAGE }));
         }
-        let raw = self.get_pages::<List>("/os-migrations", &filters).await?;
+        let enough = |raw: &Raw| paged && is_older(raw.created_at, since);
+        let raw = self.get_pages::<List>("/os-migrations", &filters, enough).await?;
         let mut all: Vec<Migration> =
-            raw.into_iter().map(Migration::from).filter(|migration| query.fits(migration)).collect();
+            raw.into_iter().map(Migration::from).filter(|migration| query.fits(migration, since)).collect();
         all.sort_by_key(|migration| Reverse((migration.created, migration.number)));
         // Pages may overlap while migrations come in.
         all.dedup_by(|a, b| (a.number, a.id, a.server) == (b.number, b.id, b.server));
         Ok(all)
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn read(body: &[u8]) -> Option<Vec<Migration>> {
+        let (migrations, _) = serde_json::from_slice::<List>(body).ok()?.split();
+        Some(migrations.into_iter().map(Migration::from).collect())
     }
 }

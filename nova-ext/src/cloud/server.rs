@@ -328,7 +328,7 @@ impl Cloud {
     /// that is too small are errors, because each would make a list that looks complete.
     pub async fn servers_on(&self, host: &HostName) -> Result<Vec<Server>, CloudError> {
         let query = [("all_tenants", "1"), ("host", host.as_str()), ("limit", PAGE)];
-        let raw = self.get_pages::<List>("/servers/detail", &query).await?;
+        let raw = self.get_pages::<List>("/servers/detail", &query, |_| false).await?;
         let mut seen = BTreeSet::new();
         let mut servers = Vec::with_capacity(raw.len());
         for raw in raw {
@@ -395,4 +395,18 @@ fn name(body: &Value) -> &str {
 fn one(answer: &Answer) -> Result<Server, CloudError> {
     let One { server } = answer.parse()?;
     server.known()
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn read_one(body: &[u8]) -> Option<Server> {
+        serde_json::from_slice::<One>(body).ok()?.server.known().ok()
+    }
+
+    pub(crate) fn read_list(body: &[u8]) -> Option<Vec<Server>> {
+        let (servers, _) = serde_json::from_slice::<List>(body).ok()?.split();
+        servers.into_iter().map(|raw| raw.known().ok()).collect()
+    }
 }

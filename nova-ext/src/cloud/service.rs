@@ -215,3 +215,24 @@ impl Cloud {
         Ok(services.known.iter().filter(|service| service.up).count())
     }
 }
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+
+    pub(crate) fn read(body: &[u8]) -> Result<Services, serde_json::Error> {
+        let List { services } = serde_json::from_slice(body)?;
+        let mut out = Services::default();
+        for raw in services {
+            match raw.known() {
+                Ok(service) => out.known.push(service),
+                Err(host) => out.unknown.push(host),
+            }
+        }
+        Ok(out)
+    }
+
+    pub(crate) fn read_one(body: &[u8]) -> Option<Service> {
+        serde_json::from_slice::<One>(body).ok()?.service.known().ok()
+    }
+}

@@ -49,6 +49,19 @@ pub enum Source {
     },
 }
 
+impl Source {
+    /// The source that a file is by its name: `*.yaml` is a `clouds.yaml` and `name` a cloud in it, `*.conf` a
+    /// service's configuration and `name` a section of it (without one `service_user`), else it is our own.
+    pub fn of_file(path: &Path, name: Option<&str>) -> Self {
+        let (file, name) = (path.to_owned(), name.map(str::to_owned));
+        match path.extension().and_then(|extension| extension.to_str()) {
+            Some("yaml" | "yml") => Self::Clouds { file: Some(file), cloud: name },
+            Some("conf") => Self::Conf { file, section: name.unwrap_or_else(|| "service_user".into()) },
+            _ => Self::File(file),
+        }
+    }
+}
+
 impl fmt::Display for Source {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -328,7 +341,10 @@ impl Settings {
     /// The first of: our own file in its usual place, the environment with `OS_CLOUD` or `OS_AUTH_URL`, a
     /// `clouds.yaml` in a usual place.
     pub fn discover(environment: &Environment) -> Result<Self, SettingsError> {
-        let own = Path::new(FILE);
+        Self::discover_beside(Path::new(FILE), environment)
+    }
+
+    fn discover_beside(own: &Path, environment: &Environment) -> Result<Self, SettingsError> {
         let source = if own.exists() {
             Source::File(own.to_owned())
         } else if environment.get("OS_CLOUD").is_none() && environment.get("OS_AUTH_URL").is_some() {
@@ -360,3 +376,6 @@ impl Settings {
 fn is_loopback(url: &Url) -> bool {
     url.host_str().is_some_and(|host| host == "localhost" || host.starts_with("127.") || host == "[::1]")
 }
+
+#[cfg(test)]
+mod tests;

@@ -100,7 +100,7 @@ fn find(environment: &Environment) -> Result<PathBuf, SettingsError> {
     places.iter().find(|path| path.exists()).cloned().ok_or_else(|| SettingsError::Nowhere(shown()))
 }
 
-fn places(environment: &Environment) -> Vec<PathBuf> {
+pub(super) fn places(environment: &Environment) -> Vec<PathBuf> {
     if let Some(path) = environment.get("OS_CLIENT_CONFIG_FILE") {
         return vec![PathBuf::from(path)];
     }
