@@ -2,6 +2,7 @@
 //!
 //! Every setting has a default; without the file all of them hold.
 
+mod known;
 mod names;
 pub mod span;
 
@@ -15,7 +16,9 @@ use std::time::Duration;
 use serde::Deserialize;
 use strsim::damerau_levenshtein;
 
+use crate::cloud::{Environment, Settings, SettingsError, Source};
 use crate::ids::{HostName, NodeName};
+pub use known::{known_hosts, remember_hosts};
 pub use names::{NameError, Names};
 
 /// Where the file is looked for unless another one is named. It need not exist.
@@ -29,8 +32,8 @@ const SLIPS: usize = 3;
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 #[serde(deny_unknown_fields, default)]
 pub struct Config {
-    /// How to reach Keystone and Nova.
-    pub cloud: Cloud,
+    /// Where the cloud's credentials are: one of `file`, `clouds`, `conf`; without it the usual places.
+    pub cloud: Option<Source>,
     /// Where files are.
     pub files: Files,
     /// What is run around a recovery.
@@ -45,22 +48,6 @@ pub struct Config {
     pub hosts: Vec<Host>,
 }
 
-/// `[cloud]`
-#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-#[serde(deny_unknown_fields, default)]
-pub struct Cloud {
-    /// File of mode 0600 with Keystone's credentials.
-    pub credentials: PathBuf,
-    /// Which cloud, if that file is a clouds.yaml.
-    pub name: Option<String>,
-    /// Region of Nova, if the credentials do not say it.
-    pub region: Option<String>,
-    /// `internal`, `public` or `admin`, if the credentials do not say it.
-    pub interface: Option<String>,
-    /// CA bundle, if the credentials do not say it.
-    pub cacert: Option<PathBuf>,
-}
-
 /// `[files]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields, default)]
@@ -69,6 +56,8 @@ pub struct Files {
     pub map: PathBuf,
     /// What is evacuated, and in which order.
     pub policy: PathBuf,
+    /// The key under which proofs are signed, the same on all controllers; mode 0600.
+    pub key: PathBuf,
     /// Requests, proofs, journal: what must outlive a process.
     pub state: PathBuf,
 }
@@ -126,18 +115,12 @@ pub struct Host {
     pub power: Option<String>,
 }
 
-impl Default for Cloud {
-    fn default() -> Self {
-        let credentials = "/etc/pcmk-remote/cloud.toml".into();
-        Self { credentials, name: None, region: None, interface: None, cacert: None }
-    }
-}
-
 impl Default for Files {
     fn default() -> Self {
         Self {
             map: "/etc/pcmk-remote/power.toml".into(),
             policy: "/etc/pcmk-remote/nova-policy.toml".into(),
+            key: "/etc/pcmk-remote/nova-ha.key".into(),
             state: "/var/lib/pcmk-remote/nova-ha".into(),
         }
     }
@@ -147,6 +130,11 @@ impl Files {
     /// Requests that the engine has not finished.
     pub fn queue(&self) -> PathBuf {
         self.state.join("queue")
+    }
+
+    /// The proofs that hold.
+    pub fn proofs(&self) -> PathBuf {
+        self.state.join("proofs")
     }
 
     /// What stops the engine from beginning anything.
@@ -236,6 +224,15 @@ impl Config {
         }
     }
 
+    /// The cloud's settings, from where the configuration says, else from the usual places.
+    pub fn cloud_settings(&self) -> Result<Settings, SettingsError> {
+        let environment = Environment::of_this_process();
+        match &self.cloud {
+            Some(source) => Settings::load(source, &environment),
+            None => Settings::discover(&environment),
+        }
+    }
+
     /// Reads a configuration.
     pub fn parse(text: &str) -> Result<Self, SyntaxError> {
         let config: Self = toml::from_str(text).map_err(|error| syntax(text, &error))?;
@@ -244,23 +241,15 @@ impl Config {
             return Err(wrong("at_once", "at_once is 0: no host could ever return".into()));
         }
         for (name, path) in [
-            ("credentials", &config.cloud.credentials),
             ("map", &config.files.map),
             ("policy", &config.files.policy),
+            ("key", &config.files.key),
             ("state", &config.files.state),
             ("folder", &config.hooks.folder),
         ] {
             if !path.is_absolute() {
                 return Err(wrong(name, format!("{name} is {} and must begin with /", path.display())));
             }
-        }
-        if let Some(interface) = &config.cloud.interface
-            && !["internal", "public", "admin"].contains(&interface.as_str())
-        {
-            return Err(wrong(
-                "interface",
-                format!("interface is {interface:?} and must be internal, public or admin"),
-            ));
         }
         Names::new(&config.hosts).map_err(|error| wrong("[[host]]", error.to_string()))?;
         Ok(config)
@@ -334,7 +323,13 @@ mod tests {
     #[test]
     fn without_settings_everything_has_its_default() {
         assert_eq!(Config::parse(""), Ok(Config::default()));
-        assert_eq!(Config::parse("[return]\n[cloud]\n"), Ok(Config::default()));
+        assert_eq!(Config::parse("[return]\n"), Ok(Config::default()));
+        let cloud = |text: &str| Config::parse(text).unwrap().cloud;
+        assert_eq!(cloud("[cloud]\nfile = \"/a\"\n"), Some(Source::File("/a".into())));
+        assert_eq!(
+            cloud("[cloud.clouds]\ncloud = \"prod\"\n"),
+            Some(Source::Clouds { file: None, cloud: Some("prod".into()) })
+        );
         let config = Config::parse(
             "[return]\nat_once = 4\npatience = \"5m\"\n[engine]\nmetrics = \"127.0.0.1:9470\"\n\
              [[host]]\nnova = \"c1.example.org\"\nnode = \"c1\"\n",
@@ -355,7 +350,7 @@ mod tests {
             wrong("[files]\nmap = \"power.toml\"\n"),
             "line 2: map is power.toml and must begin with /"
         );
-        assert!(wrong("[cloud]\ninterface = \"private\"\n").starts_with("line 2: interface is \"private\""));
+        assert!(wrong("[cloud]\nfiles = \"/a\"\n").contains("unknown variant `files`"));
         assert!(wrong("[[host]]\nnova = \"a b\"\nnode = \"c\"\n").contains("cannot be a Nova host"));
         let twice = "[[host]]\nnova = \"a\"\nnode = \"x\"\n[[host]]\nnova = \"b\"\nnode = \"x\"\n";
         assert!(wrong(twice).contains("node x stands for both a and b"), "{}", wrong(twice));

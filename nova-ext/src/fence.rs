@@ -1,7 +1,4 @@
 //! The fence agent `fence_nova`: the contract of fence agents, and the steps of a fencing.
-//!
-//! Proof that the host is off, then force-down and disable in Nova, then the durable hand-over of its evacuation. It
-//! returns within its budget even when Nova hangs: what could not be done is queued for the engine.
 
 mod action;
 mod given;

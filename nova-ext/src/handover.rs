@@ -11,6 +11,7 @@ use serde::{Deserialize, Serialize};
 pub use attributes::{AttributeError, Attributes, EVACUATE, Evacuate, PROOF, Value};
 pub use queue::{Queue, QueueError, Queued};
 
+use crate::engine::journal::Entry;
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::stamp::Stamp;
 
@@ -50,8 +51,8 @@ pub struct Request {
     pub by: String,
     /// The node, as the cluster calls it.
     pub node: NodeName,
-    /// The host, as Nova calls it; none if Nova could not be asked and nothing else says it.
-    pub host: Option<HostName>,
+    /// The host, as Nova calls it.
+    pub host: HostName,
     /// The proof that the host is off, in its signed form.
     pub proof: Option<String>,
     /// Whether Nova knows that the host is down.
@@ -64,6 +65,8 @@ pub struct Request {
     pub shared_storage: Option<bool>,
     /// Whoever wrote it still works on it until then: not before that time is it taken up.
     pub not_before: Option<Stamp>,
+    /// What has happened so far, for the journal.
+    pub story: Vec<Entry>,
 }
 
 impl Request {

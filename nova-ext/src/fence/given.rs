@@ -15,6 +15,8 @@ pub struct Given {
     verbose: u32,
     /// Whether the password stood on the command line.
     exposed: bool,
+    /// The node, as Pacemaker names it beside `plug`.
+    node: Option<String>,
     /// What was not understood and does not matter.
     pub warnings: Vec<String>,
 }
@@ -47,8 +49,9 @@ impl Given {
             let (name, value) = line.split_once('=').unwrap_or((line, ""));
             let value = value.strip_prefix('"').and_then(|rest| rest.strip_suffix('"')).unwrap_or(value);
             let Some(parameter) = on_stdin(name) else {
-                // Pacemaker says it with every call.
-                if name != "nodename" {
+                if name == "nodename" {
+                    given.node = Some(value.to_owned()).filter(|node| !node.is_empty());
+                } else {
                     given.warn(format!("ignoring unknown parameter {}", shown(name)));
                 }
                 continue;
@@ -132,6 +135,11 @@ impl Given {
     /// How often more messages were asked for.
     pub(super) fn verbose(&self) -> u32 {
         self.verbose
+    }
+
+    /// The node, if Pacemaker has named it.
+    pub(super) fn node(&self) -> Option<&str> {
+        self.node.as_deref()
     }
 
     /// Whether everybody on this machine can see the password.
@@ -223,7 +231,7 @@ mod tests {
             "# comment\n\nnodename=c1\nport=c1\naction=off\nlogin=admin\npasswd=a=b \"c\"\ntenant-name=\"service\"\n\
              project_domain=Default\ninsecure=1\nno-shared-storage=false\nwhat=ever\nquiet=perhaps\nuser-domain\n",
         );
-        assert_eq!(given.text("port"), Some("c1"));
+        assert_eq!((given.text("port"), given.node()), (Some("c1"), Some("c1")));
         assert_eq!(given.text("passwd"), Some("a=b \"c\""));
         assert_eq!(given.text("tenant_name"), Some("service"));
         assert_eq!(given.text("project-domain"), Some("Default"));

@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::action::Action;
 use super::given::{Given, UsageError, is_yes};
 use super::table::{self, Parameter, Takes};
-use crate::ids::BadName;
+use crate::ids::{BadName, NodeName};
 use crate::secret::Secret;
 
 /// Longest wait that a parameter can ask for.
@@ -78,6 +78,8 @@ pub struct Told {
     pub action: Action,
     /// To which host, by its name in Nova or in the cluster.
     pub plug: Option<String>,
+    /// Its node in the cluster, if Pacemaker has named it.
+    pub node: Option<NodeName>,
     /// How to log in, if the parameters say it.
     pub login: Option<Login>,
     /// Any certificate will do.
@@ -180,7 +182,7 @@ impl Told {
         let action = Action::named(action).ok_or_else(|| ParameterError::Action(action.to_owned()))?;
         let plug = given.text("port").map(|name| name.trim().to_owned());
         match &plug {
-            Some(name) => drop(name.parse::<crate::ids::NodeName>()?),
+            Some(name) => drop(name.parse::<NodeName>()?),
             None if action.needs_host() => return Err(ParameterError::NoHost(action)),
             None => {}
         }
@@ -190,6 +192,7 @@ impl Told {
         let told = Self {
             action,
             plug,
+            node: given.node().map(str::parse).transpose()?,
             login,
             insecure: given.is_on("insecure"),
             cacert: path("cacert"),

@@ -174,13 +174,14 @@ mod tests {
             at: at.parse().unwrap(),
             by: "fence_nova on ctl1".into(),
             node: "c1".parse().unwrap(),
-            host: None,
+            host: "c1.example.org".parse().unwrap(),
             proof: None,
             marked: Marked::Open { why: "Nova does not answer".into() },
             power_on: true,
             evacuates: true,
             shared_storage: None,
             not_before: None,
+            story: Vec::new(),
         }
     }
 

@@ -145,7 +145,12 @@ pub fn behind_others(
 ) -> Result<FenceProof, NoProof> {
     let pending = events
         .iter()
-        .find(|event| event.state == State::Pending && event.is_of(node) && event.action == "off")
+        .find(|event| {
+            // A reboot by a level with several devices is off for all and then on for all. The node that asks for it
+            // shows the step, the others what was asked for.
+            let off = event.action == "off" || event.action == "reboot";
+            event.state == State::Pending && event.is_of(node) && off
+        })
         .ok_or_else(|| NoProof::NotNow(node.clone()))?;
     let first = || NoProof::First { node: node.clone(), agent: agent.to_owned() };
     let device = topology.before(node, agent).ok_or_else(first)?;
