@@ -380,6 +380,10 @@ pub enum Gate {
     Proof,
     /// Nova takes the host for up.
     ServiceUp,
+    /// A hook that must succeed has failed.
+    Hook,
+    /// Nova does not answer, or says no.
+    Cloud,
     /// A rule of a later version.
     #[serde(other)]
     Unknown,
@@ -530,6 +534,8 @@ impl fmt::Display for Gate {
             Self::Scheduler => "scheduler",
             Self::Proof => "proof",
             Self::ServiceUp => "service-up",
+            Self::Hook => "hook",
+            Self::Cloud => "cloud",
             Self::Unknown => "unknown",
         })
     }

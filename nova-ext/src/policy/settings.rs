@@ -54,6 +54,8 @@ pub struct Patience {
     pub unheard_seconds: u32,
     /// A migration that nobody has picked up for so long, while scheduler and conductor live, is dead.
     pub accepted_seconds: u32,
+    /// Whether such a migration is given up, its server's state reset and the server asked for again.
+    pub write_off: bool,
     /// A migration under way for so long is reported; it is never asked for a second time.
     pub migrating_seconds: u32,
     /// A started server must run after so long.
@@ -66,8 +68,6 @@ pub struct Patience {
     pub attempts: u32,
     /// How long to wait for room in the cloud.
     pub no_room_seconds: u32,
-    /// How long an incident may be held up by a gate before it is reported as stuck.
-    pub hold_seconds: u32,
 }
 
 impl Default for Patience {
@@ -75,13 +75,13 @@ impl Default for Patience {
         Self {
             unheard_seconds: 60,
             accepted_seconds: 180,
+            write_off: true,
             migrating_seconds: 1800,
             start_seconds: 300,
             retry_seconds: 5,
             retry_longest_seconds: 60,
             attempts: 5,
             no_room_seconds: 3600,
-            hold_seconds: 600,
         }
     }
 }
@@ -143,7 +143,6 @@ impl Patience {
             ("retry_longest_seconds", self.retry_longest_seconds),
             ("attempts", self.attempts),
             ("no_room_seconds", self.no_room_seconds),
-            ("hold_seconds", self.hold_seconds),
         ];
         match spans.iter().find(|(_, span)| !(1..=86_400).contains(span)) {
             Some((key, _)) => wrong(&format!("patience.{key}"), "1 to 86400"),

@@ -1,0 +1,337 @@
+//! The engine: takes requests up, hands what happens to the incident that it belongs to, and decides who goes next.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::time::Duration;
+
+use super::gates;
+use super::incident::{Incident, Phase, Summary};
+use super::journal::{Event, Gate};
+use super::limit::Limiter;
+use super::shared::{Shared, Timer};
+use super::values::{Action, Answer, ControlPlane, Input, Mono, Now, Read, Request};
+use crate::ids::{HostName, IncidentId, ServerId};
+use crate::policy::Policy;
+
+/// Between looks at the control plane.
+const CONTROL: Duration = Duration::from_secs(5);
+/// Hosts that failed within so long failed at once.
+const AT_ONCE: Duration = Duration::from_secs(600);
+
+/// What an engine is set up with.
+#[derive(Debug, Clone)]
+pub struct Settings {
+    /// The operator's rules.
+    pub policy: Policy,
+    /// Whether Nova leaves evacuated servers stopped (microversion 2.95).
+    pub to_stopped: bool,
+    /// The controller that it runs on.
+    pub controller: String,
+}
+
+/// Decides what happens to the servers of failed hosts. See the module's documentation.
+#[derive(Debug)]
+pub struct Engine {
+    pub(super) shared: Shared,
+    /// In the order in which they were taken up.
+    pub(super) incidents: Vec<Incident>,
+}
+
+impl Engine {
+    /// An engine without incidents.
+    pub fn new(settings: Settings, now: Now) -> Self {
+        let limiter = Limiter::new(settings.policy.limits);
+        let shared = Shared {
+            now,
+            policy: settings.policy,
+            to_stopped: settings.to_stopped,
+            controller: settings.controller,
+            limiter,
+            out: Vec::new(),
+            timers: BTreeSet::new(),
+            looks: VecDeque::new(),
+            looks_open: 0,
+            starting: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            control: None,
+            alive_since: None,
+            control_busy: false,
+            off: BTreeSet::new(),
+            frozen: None,
+            maintenance: BTreeSet::new(),
+            go_ahead: false,
+            quarantine: BTreeSet::new(),
+            failures: Vec::new(),
+        };
+        Self { shared, incidents: Vec::new() }
+    }
+
+    /// Takes a request up, or says which incident has it already.
+    pub fn request(&mut self, request: Request, now: Now) -> (Answer, Vec<Action>) {
+        self.shared.now = now;
+        let answer = self.take_up(request);
+        self.pump();
+        (answer, std::mem::take(&mut self.shared.out))
+    }
+
+    /// What is to be done about what happened.
+    pub fn handle(&mut self, input: Input, now: Now) -> Vec<Action> {
+        self.shared.now = now;
+        self.input(input);
+        while let Some(timer) = self.shared.due() {
+            self.fire(timer);
+        }
+        self.pump();
+        std::mem::take(&mut self.shared.out)
+    }
+
+    /// When [`Input::Tick`] is due at the latest.
+    pub fn next_deadline(&self) -> Option<Mono> {
+        self.shared.timers.first().map(|(at, _)| *at)
+    }
+
+    /// Whether nothing is to be done.
+    pub fn is_idle(&self) -> bool {
+        self.incidents.is_empty()
+    }
+
+    /// The incidents, in the order in which they were taken up.
+    pub fn incidents(&self) -> impl Iterator<Item = Summary> + '_ {
+        self.incidents.iter().map(Incident::summary)
+    }
+
+    /// Evacuations in flight, and how many may be.
+    pub fn in_flight(&self) -> (u32, u32) {
+        (self.shared.limiter.in_flight(), self.shared.limiter.limit())
+    }
+
+    /// Hosts that stay out of service until the operator releases them.
+    pub fn quarantine(&self) -> &BTreeSet<HostName> {
+        &self.shared.quarantine
+    }
+
+    fn take_up(&mut self, request: Request) -> Answer {
+        let Request { host, incident, proof, by } = request;
+        let open = self.incidents.iter_mut().find(|one| one.host == host && one.phase != Phase::Ended);
+        if let Some(one) = open {
+            one.renew(proof, &mut self.shared);
+            return Answer::Already(one.id);
+        }
+        self.shared.record(incident, Event::TakenUp { host: host.clone(), by });
+        self.shared.record(incident, Event::proved(&proof));
+        self.failed(incident, &host);
+        self.shared.off.insert(host.clone());
+        self.incidents.push(Incident::new(incident, host, Some(proof)));
+        self.shared.at(Duration::ZERO, Timer::Phase(incident));
+        self.shared.at(Duration::ZERO, Timer::Control);
+        // What was on its way to this host has nobody to work on it any more.
+        for one in &mut self.incidents {
+            for server in one.flying.clone() {
+                one.follow(server, &mut self.shared);
+            }
+        }
+        while let Some(timer) = self.shared.due() {
+            self.fire(timer);
+        }
+        Answer::TakenUp(incident)
+    }
+
+    /// Counts a failure of a host, and puts it into quarantine if there are too many.
+    fn failed(&mut self, incident: IncidentId, host: &HostName) {
+        let shared = &mut self.shared;
+        let (now, rules) = (shared.now.wall, shared.policy.gates);
+        let span = Duration::from_secs(rules.flap_seconds.into());
+        shared.failures.retain(|(_, at)| now.since(*at) <= span);
+        shared.failures.push((host.clone(), now));
+        let lately = shared.failures.iter().filter(|(failed, _)| failed == host).count();
+        if let Some(why) = gates::flaps(lately, &rules).filter(|_| shared.quarantine.insert(host.clone())) {
+            shared.record(incident, Event::Quarantined { host: host.clone(), why });
+        }
+    }
+
+    fn input(&mut self, input: Input) {
+        match input {
+            Input::Request(request) => drop(self.take_up(request)),
+            Input::Tick => {}
+            Input::Control(read) => self.control(read),
+            Input::Proof { host, read } => {
+                let open =
+                    self.incidents.iter_mut().find(|one| one.host == host && one.phase != Phase::Ended);
+                if let Some(one) = open {
+                    one.proven(read, &mut self.shared);
+                }
+            }
+            Input::Switches { frozen, maintenance, go_ahead, released } => {
+                self.shared.frozen = frozen;
+                self.shared.maintenance = maintenance.into_iter().collect();
+                self.shared.go_ahead = go_ahead;
+                for host in released {
+                    self.shared.quarantine.remove(&host);
+                    self.shared.failures.retain(|(failed, _)| *failed != host);
+                }
+            }
+            Input::Service { incident, read } => self.with(incident, |one, shared| one.service(read, shared)),
+            Input::Inventory { incident, begun, read } => {
+                let ran = read.as_ref().map(|(inventory, _)| inventory.host.clone());
+                let ran = ran.map(|host| self.passed_on(&host, incident)).unwrap_or_default();
+                self.with(incident, |one, shared| one.inventory(begun, read, &ran, shared));
+            }
+            Input::Rows { incident, begun, read } => {
+                self.with(incident, |one, shared| one.rows(begun, read, shared));
+            }
+            Input::Posted { incident, server, took, result } => {
+                self.with(incident, |one, shared| one.posted(server, took, result, shared));
+            }
+            Input::Looked { incident, server, read } => {
+                self.shared.looks_open = self.shared.looks_open.saturating_sub(1);
+                self.with(incident, |one, shared| one.looked(server, read, shared));
+            }
+            Input::Told { incident, server, read } => {
+                self.with(incident, |one, shared| one.told(server, read, shared));
+            }
+            Input::Hooked { incident, point, stop } => {
+                self.with(incident, |one, shared| one.hooked(point, stop, shared));
+            }
+        }
+    }
+
+    fn with(&mut self, incident: IncidentId, what: impl FnOnce(&mut Incident, &mut Shared)) {
+        if let Some(one) = self.incidents.iter_mut().find(|one| one.id == incident) {
+            what(one, &mut self.shared);
+            one.perhaps_end(&mut self.shared);
+        }
+    }
+
+    /// Servers that other incidents had on their way to this host.
+    fn passed_on(&mut self, host: &HostName, to: IncidentId) -> BTreeMap<ServerId, bool> {
+        let others = self.incidents.iter_mut().filter(|one| one.id != to);
+        others.flat_map(|one| one.pass_on(host, to, &mut self.shared)).collect()
+    }
+
+    /// Hosts that are down at once: those with an incident, and those that failed a short time ago.
+    fn down(&self) -> usize {
+        let now = self.shared.now.wall;
+        let lately =
+            self.shared.failures.iter().filter(|(_, at)| now.since(*at) <= AT_ONCE).map(|(host, _)| host);
+        let open = self.incidents.iter().filter(|one| one.phase != Phase::Ended).map(|one| &one.host);
+        lately.chain(open).collect::<BTreeSet<_>>().len()
+    }
+
+    fn control(&mut self, read: Read<ControlPlane>) {
+        let shared = &mut self.shared;
+        shared.control_busy = false;
+        let now = shared.now.mono;
+        match read {
+            Ok(plane) => {
+                shared.control = Some((now, plane));
+                if plane.schedulers > 0 && plane.conductors > 0 {
+                    shared.alive_since.get_or_insert(now);
+                } else {
+                    shared.alive_since = None;
+                }
+            }
+            Err(trouble) if trouble.overload => shared.limiter.overloaded(now),
+            Err(_) => {}
+        }
+        if !self.incidents.is_empty() {
+            self.shared.at(CONTROL, Timer::Control);
+        }
+    }
+
+    fn fire(&mut self, timer: Timer) {
+        let down = self.down();
+        match timer {
+            Timer::Phase(incident) => self.with(incident, |one, shared| one.step(down, shared)),
+            Timer::Rows(incident) => self.with(incident, |one, shared| one.read_rows(shared)),
+            Timer::Pause(incident, server) => {
+                self.with(incident, |one, shared| one.pause_over(server, shared));
+            }
+            Timer::Look(incident, server) => {
+                self.with(incident, |one, shared| {
+                    if one.wants_look(server) {
+                        shared.looks.push_back((incident, server));
+                    }
+                });
+            }
+            Timer::Proof(incident) => self.with(incident, |one, shared| one.check_proof(shared)),
+            Timer::Control => {
+                if !self.shared.control_busy && !self.incidents.is_empty() {
+                    self.shared.control_busy = true;
+                    self.shared.out.push(Action::ReadControl);
+                }
+            }
+            Timer::Pump => {}
+        }
+    }
+
+    /// Lets go on who may.
+    fn pump(&mut self) {
+        let down = self.down();
+        let held = self.incidents.first().and_then(|one| gates::post(&self.shared.facts(&one.host, down)));
+        for one in self.incidents.iter_mut().filter(|one| one.phase == Phase::Running) {
+            match &held {
+                Some((gate, why)) if !one.queue.is_empty() => one.hold(*gate, why.clone(), &mut self.shared),
+                Some(_) => {}
+                None if one
+                    .held
+                    .as_ref()
+                    .is_some_and(|(gate, _)| matches!(gate, Gate::Frozen | Gate::Scheduler)) =>
+                {
+                    one.let_go(&mut self.shared);
+                }
+                None => {}
+            }
+        }
+        if held.is_none() {
+            self.post();
+        }
+        if self.shared.frozen.is_none() {
+            self.start();
+        }
+        while let Some((incident, server)) = self.shared.next_look() {
+            self.with(incident, |one, shared| {
+                if one.wants_look(server) {
+                    one.look(server, shared);
+                }
+            });
+        }
+        // Starts and moves that wait for a group are looked for again.
+        let waits = self.incidents.iter().any(|one| !one.to_start.is_empty());
+        if waits && !self.shared.timers.iter().any(|(_, timer)| *timer == Timer::Pump) {
+            self.shared.at(Duration::from_secs(1), Timer::Pump);
+        }
+        self.incidents.retain(|one| one.phase != Phase::Ended);
+    }
+
+    fn post(&mut self) {
+        loop {
+            let shared = &self.shared;
+            let next = self
+                .incidents
+                .iter()
+                .enumerate()
+                .filter(|(_, one)| shared.limiter.admits(&one.host))
+                .filter_map(|(n, one)| {
+                    one.next_to_post(shared).map(|(priority, server)| (priority, n, server))
+                })
+                // The highest priority, and of those the incident that was there first.
+                .max_by(|a, b| a.0.cmp(&b.0).then(b.1.cmp(&a.1)));
+            let Some((_, n, server)) = next else { break };
+            let Some(one) = self.incidents.get_mut(n) else { break };
+            one.post(server, &mut self.shared);
+        }
+        if self.incidents.iter().all(|one| one.queue.is_empty()) {
+            self.shared.limiter.idle();
+        }
+    }
+
+    fn start(&mut self) {
+        loop {
+            let shared = &self.shared;
+            let next =
+                self.incidents.iter().enumerate().find_map(|(n, one)| Some((n, one.next_to_start(shared)?)));
+            let Some((n, server)) = next else { break };
+            let Some(one) = self.incidents.get_mut(n) else { break };
+            one.start(server, &mut self.shared);
+        }
+    }
+}
