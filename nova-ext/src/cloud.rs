@@ -20,7 +20,7 @@ mod refusal;
 mod server;
 mod service;
 mod settings;
-mod tls;
+pub(crate) mod tls;
 mod wire;
 
 use std::fmt;

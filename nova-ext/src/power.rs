@@ -8,11 +8,15 @@ mod confirm;
 mod device;
 mod error;
 pub mod ipmi;
+pub mod map;
 mod place;
+mod redfish;
 
 pub use agent::{FenceAgent, FenceAgentSettings};
-pub use confirm::{Outcome, confirm_off, confirm_on, cycle, status, switch_off};
+pub use confirm::{Outcome, confirm_off, confirm_on, cycle, off_with_proof, status, switch_off};
 pub use device::{Answer, Device, Look, Order, PowerState};
 pub use error::{PowerError, Retry};
 pub use ipmi::{Ipmi, IpmiSettings};
+pub use map::{Map, MapError};
 pub use place::Place;
+pub use redfish::{Redfish, RedfishSettings};

@@ -1,18 +1,21 @@
 //! `nova-ha power`: read and switch the power of a host.
 #![allow(clippy::doc_markdown, reason = "some of these comments are what --help prints")]
 
+use std::fmt::Write as _;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
-use super::{Exit, Failure, print, print_json};
-use crate::power::{
-    self, Device, FenceAgent, FenceAgentSettings, Ipmi, IpmiSettings, Outcome, PowerError, PowerState,
-};
-use crate::proof::Reading;
-use crate::secret::Secret;
+use super::{Exit, Failure, complain, print, print_json};
+use crate::ids::HostName;
+use crate::power::map::{self, Entry, Finding, Map, Severity};
+use crate::power::{self, Device, Outcome, PowerError, PowerState};
+use crate::proof::{FenceProof, Reading};
+
+/// So many devices are asked at once.
+const AT_ONCE: usize = 32;
 
 /// Arguments of `power`.
 #[derive(Debug, Args)]
@@ -31,6 +34,8 @@ enum Action {
     On(Target),
     /// Off until that is read twice in a row, then on
     Cycle(Target),
+    /// List the hosts of the map with their devices, and say what is wrong with them
+    List(List),
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
@@ -45,11 +50,18 @@ enum Driver {
 
 #[derive(Debug, Args)]
 struct Target {
+    /// A host of the map, instead of a device
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["driver", "address", "user", "password_file", "cipher",
+        "privlvl", "kg_file", "system", "session", "ca_file", "insecure", "agent", "options"])]
+    host: Option<HostName>,
+    /// The map of hosts and devices; mode 0600
+    #[arg(long, value_name = "FILE", default_value = map::FILE)]
+    map: PathBuf,
     /// How the device is spoken to
-    #[arg(long, value_enum)]
-    driver: Driver,
+    #[arg(long, value_enum, required_unless_present = "host")]
+    driver: Option<Driver>,
     /// The device: a name, an IPv4 address or an IPv6 address in brackets, and a port if it is not the usual one
-    #[arg(long, value_name = "HOST[:PORT]", required_unless_present = "agent")]
+    #[arg(long, value_name = "HOST[:PORT]")]
     address: Option<String>,
     /// The user on the device
     #[arg(long, value_name = "NAME")]
@@ -63,9 +75,21 @@ struct Target {
     /// IPMI privilege level: user, operator (default) or administrator
     #[arg(long, value_name = "LEVEL")]
     privlvl: Option<String>,
-    /// The file with the device's own key (K_g): text, or hexadecimal after 0x; mode 0600
+    /// IPMI: the file with the device's own key (K_g): text, or hexadecimal after 0x; mode 0600
     #[arg(long, value_name = "FILE")]
     kg_file: Option<PathBuf>,
+    /// Redfish: which system, if there are several: its id or its path
+    #[arg(long, value_name = "ID")]
+    system: Option<String>,
+    /// Redfish: log in to a session, instead of sending the password with each request
+    #[arg(long)]
+    session: bool,
+    /// Redfish: the authority of the device's certificate, or the certificate itself, as PEM
+    #[arg(long, value_name = "FILE")]
+    ca_file: Option<PathBuf>,
+    /// Redfish: believe any certificate
+    #[arg(long, conflicts_with = "ca_file")]
+    insecure: bool,
     /// The fence agent: its name, or its path
     #[arg(long, value_name = "fence_NAME", required_if_eq("driver", "agent"))]
     agent: Option<PathBuf>,
@@ -74,6 +98,22 @@ struct Target {
     options: Vec<(String, String)>,
     /// It never takes longer than this
     #[arg(long, value_name = "SPAN", default_value = "20s", value_parser = span)]
+    timeout: Duration,
+    /// Print one JSON object
+    #[arg(long)]
+    json: bool,
+}
+
+#[derive(Debug, Args)]
+struct List {
+    /// The map of hosts and devices; mode 0600
+    #[arg(long, value_name = "FILE", default_value = map::FILE)]
+    map: PathBuf,
+    /// Ask each device for its power
+    #[arg(long)]
+    check: bool,
+    /// No device is asked longer than this
+    #[arg(long, value_name = "SPAN", default_value = "10s", value_parser = span)]
     timeout: Duration,
     /// Print one JSON object
     #[arg(long)]
@@ -96,100 +136,157 @@ fn span(text: &str) -> Result<Duration, String> {
 /// What scripts read.
 #[derive(Debug, Serialize)]
 struct Report<'a> {
+    /// Only with `--host`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    host: Option<&'a HostName>,
     device: &'a str,
-    /// What the device reads; none if it cannot be told.
+    /// What the device reads; null if it cannot be told.
     state: Option<PowerState>,
     readings: &'a [Reading],
     elapsed_ms: u64,
+    /// Only of `off --host`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    proof: Option<&'a FenceProof>,
     #[serde(skip_serializing_if = "Option::is_none")]
     error: Option<String>,
 }
 
 pub(super) async fn run(options: &Options) -> Result<Exit, Failure> {
-    let (Action::Status(target) | Action::Off(target) | Action::On(target) | Action::Cycle(target)) =
-        &options.action;
-    let started = Instant::now();
-    let mut device = target.device().map_err(Failure::failed)?;
-    let device = device.as_mut();
-    let within = target.timeout;
-    let result = match &options.action {
-        Action::Status(_) => power::status(device, within).await,
-        Action::Off(_) => power::switch_off(device, within).await,
-        Action::On(_) => power::confirm_on(device, within).await,
-        Action::Cycle(_) => power::cycle(device, within).await,
-    };
-    let elapsed = started.elapsed();
-    report(options, target, &device.name(), result, elapsed)
+    match &options.action {
+        Action::Status(target) => switch(target, What::Status).await,
+        Action::Off(target) => switch(target, What::Off).await,
+        Action::On(target) => switch(target, What::On).await,
+        Action::Cycle(target) => switch(target, What::Cycle).await,
+        Action::List(list) => self::list(list).await,
+    }
 }
 
-fn report(
-    options: &Options,
-    target: &Target,
-    name: &str,
-    result: Result<Outcome, PowerError>,
-    elapsed: Duration,
-) -> Result<Exit, Failure> {
-    let elapsed_ms = u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX);
-    let outcome = match result {
-        Ok(outcome) => outcome,
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum What {
+    Status,
+    Off,
+    On,
+    Cycle,
+}
+
+/// What came of it.
+struct Done {
+    outcome: Outcome,
+    proof: Option<FenceProof>,
+}
+
+async fn switch(target: &Target, what: What) -> Result<Exit, Failure> {
+    let started = Instant::now();
+    let mut device = target.device(what)?;
+    let name = device.name();
+    let result = carry_out(device.as_mut(), target, what).await;
+    let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
+    let report = Report {
+        host: target.host.as_ref(),
+        device: &name,
+        state: None,
+        readings: &[],
+        elapsed_ms,
+        proof: None,
+        error: None,
+    };
+    let done = match result {
+        Ok(done) => done,
         Err(error) if target.json => {
-            let readings = error.readings();
-            let report =
-                Report { device: name, state: None, readings, elapsed_ms, error: Some(error.to_string()) };
-            return print_json(&report).map(|_| Exit::Failed);
+            print_json(&Report { readings: error.readings(), error: Some(error.to_string()), ..report })?;
+            return Ok(Exit::Failed);
         }
         Err(error) => return Err(Failure::failed(error)),
     };
+    let Done { outcome, proof } = &done;
     if target.json {
-        let report = Report {
-            device: name,
-            state: Some(outcome.state),
-            readings: &outcome.readings,
-            elapsed_ms,
-            error: None,
-        };
-        print_json(&report)?;
+        let (state, readings) = (Some(outcome.state), &outcome.readings);
+        print_json(&Report { state, readings, proof: proof.as_ref(), ..report })?;
     } else {
-        let already =
-            if outcome.already && !matches!(options.action, Action::Status(_)) { "already " } else { "" };
-        print(format!("{name}: {already}{} ({elapsed_ms} ms)\n", outcome.state).as_bytes())?;
+        let already = if outcome.already && what != What::Status { "already " } else { "" };
+        let host = target.host.as_ref().map(|host| format!("{host}, ")).unwrap_or_default();
+        print(format!("{host}{name}: {already}{} ({elapsed_ms} ms)\n", outcome.state).as_bytes())?;
     }
-    Ok(match (&options.action, outcome.state) {
-        (Action::Status(_), PowerState::Off) => Exit::Off,
-        (Action::Status(_), PowerState::Changing) => Exit::Failed,
+    Ok(match (what, outcome.state) {
+        (What::Status, PowerState::Off) => Exit::Off,
+        (What::Status, PowerState::Changing) => Exit::Failed,
         _ => Exit::Ok,
     })
 }
 
-impl Target {
-    fn device(&self) -> Result<Box<dyn Device>, PowerError> {
-        let password = self.password_file.as_deref().map(Secret::from_file).transpose()?;
-        match self.driver {
-            Driver::Agent => {
-                let mut parameters: std::collections::BTreeMap<_, _> = self.options.iter().cloned().collect();
-                for (name, value) in [("ip", &self.address), ("username", &self.user)] {
-                    if let Some(value) = value {
-                        parameters.insert(name.to_owned(), value.clone());
-                    }
-                }
-                let agent = self.agent.clone().unwrap_or_default();
-                Ok(Box::new(FenceAgent::new(FenceAgentSettings { agent, parameters, password })?))
-            }
-            Driver::Ipmi => {
-                let missing = |what: &str| PowerError::Settings(format!("--driver ipmi needs {what}"));
-                let place = self.address.as_deref().ok_or_else(|| missing("--address"))?.parse()?;
-                Ok(Box::new(Ipmi::new(IpmiSettings {
-                    place,
-                    user: self.user.clone().unwrap_or_default(),
-                    password: password.ok_or_else(|| missing("--password-file"))?,
-                    kg_file: self.kg_file.clone(),
-                    privlvl: self.privlvl.clone(),
-                    cipher: self.cipher.clone(),
-                })?))
-            }
-            Driver::Redfish => Err(PowerError::Settings(
-                "this driver is not in this build: use --driver ipmi or agent".into(),
-            )),
+async fn carry_out(device: &mut dyn Device, target: &Target, what: What) -> Result<Done, PowerError> {
+    let within = target.timeout;
+    let outcome = match (what, &target.host) {
+        (What::Off, Some(host)) => {
+            let (outcome, proof) = power::off_with_proof(device, host, within).await?;
+            return Ok(Done { outcome, proof: Some(proof) });
         }
+        (What::Off, None) => power::switch_off(device, within).await,
+        (What::Status, _) => power::status(device, within).await,
+        (What::On, _) => power::confirm_on(device, within).await,
+        (What::Cycle, _) => power::cycle(device, within).await,
+    };
+    outcome.map(|outcome| Done { outcome, proof: None })
+}
+
+impl Target {
+    fn device(&self, what: What) -> Result<Box<dyn Device>, Failure> {
+        if let Some(host) = &self.host {
+            let map = Map::load(&self.map).map_err(Failure::failed)?;
+            let device = if what == What::Status { map.device(host) } else { map.own_device(host) };
+            return device.map_err(Failure::failed);
+        }
+        let driver = match self.driver {
+            Some(Driver::Agent) => map::Driver::Agent,
+            Some(Driver::Redfish) => map::Driver::Redfish,
+            Some(Driver::Ipmi) | None => map::Driver::Ipmi,
+        };
+        if self.insecure {
+            complain("insecure: the device's certificate is not checked, so anybody could answer");
+        }
+        let entry = Entry {
+            address: self.address.clone(),
+            user: self.user.clone(),
+            password_file: self.password_file.clone(),
+            cipher: self.cipher.clone(),
+            privlvl: self.privlvl.clone(),
+            kg_file: self.kg_file.clone(),
+            system: self.system.clone(),
+            session: self.session,
+            ca_file: self.ca_file.clone(),
+            insecure: self.insecure,
+            agent: self.agent.clone(),
+            parameters: self.options.iter().cloned().collect(),
+            ..Entry::new(driver)
+        };
+        entry.device().map_err(Failure::failed)
     }
+}
+
+async fn list(list: &List) -> Result<Exit, Failure> {
+    #[derive(Serialize)]
+    struct Hosts {
+        hosts: Vec<Finding>,
+    }
+
+    let map = Map::load(&list.map).map_err(Failure::failed)?;
+    let hosts =
+        if list.check { map.validate_live(None, list.timeout, AT_ONCE).await } else { map.validate(None) };
+    let bad = hosts.iter().any(|finding| finding.severity == Severity::Error);
+    if list.json {
+        print_json(&Hosts { hosts })?;
+    } else {
+        let mut text = String::new();
+        for Finding { host, device, severity, text: found } in &hosts {
+            let mark = match severity {
+                Severity::Ok => "ok",
+                Severity::Warning => "WARNING",
+                Severity::Error => "ERROR",
+            };
+            // Writing to a String does not fail.
+            let _ = writeln!(text, "{host}\t{device}\t{mark}\t{found}");
+        }
+        print(text.as_bytes())?;
+    }
+    Ok(if bad { Exit::Failed } else { Exit::Ok })
 }

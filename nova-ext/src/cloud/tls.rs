@@ -13,7 +13,7 @@ use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, Signatur
 use super::settings::{SettingsError, Tls};
 
 /// The configuration that these settings ask for.
-pub(super) fn config(tls: &Tls) -> Result<ClientConfig, SettingsError> {
+pub(crate) fn config(tls: &Tls) -> Result<ClientConfig, SettingsError> {
     let provider = Arc::new(ring::default_provider());
     let builder = ClientConfig::builder_with_provider(Arc::clone(&provider))
         .with_safe_default_protocol_versions()

@@ -46,8 +46,18 @@ pub async fn confirm_off(
     host: &HostName,
     within: Duration,
 ) -> Result<FenceProof, PowerError> {
+    off_with_proof(device, host, within).await.map(|(_, proof)| proof)
+}
+
+/// The same, and says what was done.
+pub async fn off_with_proof(
+    device: &mut dyn Device,
+    host: &HostName,
+    within: Duration,
+) -> Result<(Outcome, FenceProof), PowerError> {
     let outcome = switch_off(device, within).await?;
-    Ok(proof(device, host, outcome))
+    let proof = proof(device, host, &outcome);
+    Ok((outcome, proof))
 }
 
 /// Switches off, unless it is off, and reads it twice in a row. Proves nothing of any host: whose device this is, the
@@ -80,9 +90,9 @@ pub async fn cycle(device: &mut dyn Device, within: Duration) -> Result<Outcome,
 }
 
 /// Only here does a reading become a proof.
-fn proof(device: &dyn Device, host: &HostName, outcome: Outcome) -> FenceProof {
+fn proof(device: &dyn Device, host: &HostName, outcome: &Outcome) -> FenceProof {
     let at = outcome.readings.last().map_or_else(Stamp::now, |reading| reading.at);
-    let evidence = Evidence::PowerOff { device: device.name(), readings: outcome.readings };
+    let evidence = Evidence::PowerOff { device: device.name(), readings: outcome.readings.clone() };
     FenceProof::new(host.clone(), evidence, at)
 }
 

@@ -1,0 +1,156 @@
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+
+use super::*;
+
+struct Written {
+    _folder: tempfile::TempDir,
+    path: PathBuf,
+}
+
+fn written(text: &str) -> Written {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("power.toml");
+    fs::write(&path, text).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+    Written { _folder: folder, path }
+}
+
+fn load(text: &str) -> Result<Map, MapError> {
+    Map::load(&written(text).path)
+}
+
+fn host(name: &str) -> HostName {
+    name.parse().unwrap()
+}
+
+const TWO: &str = r#"
+[host."compute-1"]
+driver = "ipmi"
+address = "192.0.2.1"
+user = "fencer"
+password = "hunter2"
+kdump = ["198.51.100.1"]
+
+[host."compute-2"]
+driver = "redfish"
+address = "192.0.2.2:8443"
+user = "fencer"
+password = "hunter2"
+insecure = true
+"#;
+
+#[test]
+fn each_host_has_its_device() {
+    let map = load(TWO).unwrap();
+    assert_eq!(map.device(&host("compute-1")).unwrap().name(), "ipmi 192.0.2.1");
+    assert_eq!(map.own_device(&host("compute-2")).unwrap().name(), "redfish 192.0.2.2:8443");
+    let unknown = map.device(&host("compute-3")).map(|_| ()).unwrap_err().to_string();
+    assert!(
+        unknown.contains("has no host compute-3") && unknown.contains("compute-1, compute-2"),
+        "{unknown}"
+    );
+    assert!(!format!("{map:?}").contains("hunter2"));
+    assert_eq!(map.kdump(&host("compute-1")).len(), 1);
+}
+
+#[test]
+fn a_file_that_others_can_read_is_refused() {
+    let written = written(TWO);
+    fs::set_permissions(&written.path, Permissions::from_mode(0o644)).unwrap();
+    assert!(matches!(Map::load(&written.path), Err(MapError::File(SecretError::Open(..)))));
+}
+
+#[test]
+fn what_is_ambiguous_is_refused() {
+    let same =
+        TWO.replace("redfish", "ipmi").replace("192.0.2.2:8443", "192.0.2.1").replace("insecure = true", "");
+    let error = load(&same).unwrap_err().to_string();
+    assert!(error.contains("compute-1 and compute-2 both have the device ipmi 192.0.2.1"), "{error}");
+    let twice = TWO.to_owned() + &TWO.replace("192", "10");
+    assert!(matches!(load(&twice), Err(MapError::Syntax(..))));
+    let case = TWO.replace("compute-2", "Compute-1");
+    assert!(matches!(load(&case), Err(MapError::Ambiguous { .. })));
+    let systems = |one: &str, other: &str| {
+        let of = |name: &str, more: &str| {
+            format!(
+                "[host.{name}]\ndriver = \"redfish\"\naddress = \"bmc:443\"\nuser = \"u\"\npassword = \"p\"\n{more}\n"
+            )
+        };
+        load(&(of("a", one) + &of("b", other).replace(":443", "")))
+    };
+    assert!(systems("system = \"1\"", "system = \"2\"").is_ok());
+    for (one, other) in
+        [("", "system = \"2\""), ("system = \"1\"", ""), ("", ""), ("system = \"1\"", "system = \"1\"")]
+    {
+        assert!(matches!(systems(one, other), Err(MapError::Ambiguous { .. })), "{one} {other}");
+    }
+    let kdump = TWO.to_owned() + "kdump = [\"198.51.100.1\"]";
+    assert!(load(&kdump).unwrap_err().to_string().contains("kdump address 198.51.100.1"));
+}
+
+#[test]
+fn a_shared_device_can_be_read_and_not_switched() {
+    let one = |name: &str| {
+        format!(
+            "[host.\"{name}\"]\ndriver = \"ipmi\"\naddress = \"192.0.2.1\"\npassword = \"p\"\nshared = true\n"
+        )
+    };
+    let map = load(&(one("a") + &one("b"))).unwrap();
+    assert!(map.device(&host("a")).is_ok());
+    assert!(matches!(map.own_device(&host("a")), Err(MapError::Shared { others, .. }) if others == "b"));
+    assert!(map.validate(None).iter().all(|finding| finding.severity == Severity::Error));
+}
+
+#[test]
+fn mistakes_are_named_and_passwords_are_not() {
+    for (from, to, says) in [
+        ("user = \"fencer\"", "usr = \"fencer\"", "unknown field `usr`"),
+        ("driver = \"ipmi\"", "driver = \"ipmo\"", "unknown variant `ipmo`"),
+        ("password = \"hunter2\"", "password = hunter2", "line 6"),
+    ] {
+        let error = load(&TWO.replacen(from, to, 1)).unwrap_err().to_string();
+        assert!(error.contains(says) && !error.contains("hunter2"), "{error}");
+    }
+    for (from, to, says) in [
+        ("password = \"hunter2\"", "", "neither password_file nor password is set"),
+        ("user = \"fencer\"", "system = \"1\"", "system is for the driver redfish"),
+        ("user = \"fencer\"", "cipher = \"1\"", "cipher is one of"),
+        ("user = \"fencer\"", "user = \"a-name-of-17-char\"", "up to 16 bytes"),
+        ("hunter2", "a password of over 20", "up to 20 bytes"),
+        ("address = \"192.0.2.1\"", "address = \"192.0.2.1:1\"\nport = 2", "port says 2"),
+        ("user = \"fencer\"", "password_file = \"/nowhere\"", "both set"),
+    ] {
+        let map = load(&TWO.replacen(from, to, 1)).unwrap();
+        let error = map.device(&host("compute-1")).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(says) && error.contains("compute-1"), "{says}: {error}");
+    }
+}
+
+#[test]
+fn validation_says_what_is_missing() {
+    let map = load(TWO).unwrap();
+    let nova = [host("compute-1"), host("compute-3")].into();
+    let found = map.validate(Some(&nova));
+    let of = |name: &str| found.iter().filter(|finding| finding.host == host(name)).collect::<Vec<_>>();
+    assert_eq!(of("compute-1")[0].severity, Severity::Ok);
+    assert_eq!(
+        of("compute-2").iter().map(|one| one.severity).collect::<Vec<_>>(),
+        [Severity::Warning, Severity::Error]
+    );
+    assert!(of("compute-3")[0].text.contains("no power device"));
+}
+
+#[tokio::test]
+async fn a_device_that_nobody_answers_for_is_found() {
+    // Bound and silent, so that the port is nobody else's.
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let address = silent.local_addr().unwrap().to_string();
+    let text =
+        TWO.replace("\"192.0.2.1\"", &format!("\"{address}\"")).replace("192.0.2.2:8443", "127.0.0.1:1");
+    let map = load(&text).unwrap();
+    let found = map.validate_live(None, Duration::from_millis(300), 8).await;
+    assert!(found[0].text.contains("does not answer"), "{found:?}");
+    assert!(found[1].text.contains("cannot be reached"), "{found:?}");
+    assert!(found.iter().all(|finding| finding.severity == Severity::Error));
+}
