@@ -3,11 +3,13 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null")]
 
 pub mod api;
+pub mod boards;
 pub mod calls;
 pub mod computes;
 pub mod credentials;
 pub mod faults;
 pub mod http;
+pub mod ours;
 pub mod race;
 pub mod servers;
 pub mod theirs;

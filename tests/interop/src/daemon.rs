@@ -82,7 +82,7 @@ pub fn tool(name: &str) -> Result<PathBuf> {
     if path.exists() {
         return Ok(path);
     }
-    fail(format!("{} is missing: cargo build --profile daemon -p pcmk-remote (make build)", path.display()))
+    fail(format!("{} is missing: make build", path.display()))
 }
 
 /// Builds our daemon, unless another one was named or none of ours is wanted.
@@ -93,9 +93,17 @@ pub(crate) fn ensure() -> Result<()> {
     if Daemon::under_test()? == Daemon::Theirs {
         return Ok(());
     }
+    ensure_ours("pcmk-remote")
+}
+
+/// Builds the programs of a package of ours, unless other ones were named.
+pub fn ensure_ours(package: &str) -> Result<()> {
+    if env::var_os("PCMK_DAEMON").is_some() {
+        return Ok(());
+    }
     let cargo = env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let mut build = Command::new(cargo);
-    build.args(["build", "--quiet", "--locked", "--profile", "daemon", "-p", "pcmk-remote"]);
+    build.args(["build", "--quiet", "--locked", "--profile", "daemon", "-p", package]);
     build.arg("--target-dir").arg(target_dir());
     let status = build
         .current_dir(workspace())
@@ -103,7 +111,7 @@ pub(crate) fn ensure() -> Result<()> {
         .spawn()
         .and_then(|mut child| child.wait())
         .context("cargo build")?;
-    if status.success() { Ok(()) } else { fail("building our daemon failed: see above") }
+    if status.success() { Ok(()) } else { fail(format!("building {package} failed: see above")) }
 }
 
 /// Where cargo builds: the folder above the profile's that this program is in.

@@ -8,6 +8,7 @@
 mod recovery {
     pub(crate) mod bed;
     pub(crate) mod client;
+    pub(crate) mod power;
     pub(crate) mod semantics;
 }
 
@@ -15,9 +16,9 @@ use std::process::ExitCode;
 use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
-use pcmk_interop::{Result, World, cloud, images};
+use pcmk_interop::{Result, World, cloud, daemon, images};
 use recovery::bed::{Bed, Test};
-use recovery::{client, semantics};
+use recovery::{client, power, semantics};
 
 /// The trials, in the order in which they run.
 const TESTS: &[(&str, Test)] = &[
@@ -31,6 +32,8 @@ const TESTS: &[(&str, Test)] = &[
     ("client::forces_down", client::forces_down),
     ("client::small_role", client::small_role),
     ("client::survives_faults", client::survives_faults),
+    ("client::evacuates", client::evacuates),
+    ("power::switches", power::switches),
 ];
 
 fn main() -> ExitCode {
@@ -47,7 +50,10 @@ fn main() -> ExitCode {
 }
 
 fn prepared() -> Result<(Option<World>, Vec<Trial>)> {
-    let world = World::enter_bare(&[cloud::SUITE], images::ensure_cloud)?;
+    let world = World::enter_bare(&[cloud::SUITE], || {
+        images::ensure_cloud()?;
+        daemon::ensure_ours("nova-ext")
+    })?;
     let bed = Arc::new(Bed::start(&world)?);
     let trial = |(name, test): &(&str, Test)| {
         let (bed, test) = (Arc::clone(&bed), *test);

@@ -5,15 +5,20 @@ use std::path::Path;
 use std::time::Duration;
 
 use nova_ext::cloud::{Cloud as Client, Fate, Level, MigrationQuery, ServiceChange, Settings, Source};
-use nova_ext::ids::HostName;
+use nova_ext::ids::{HostName, ServerId};
+use nova_ext::proof::operator::confirms;
+use nova_ext::stamp::Stamp;
+use pcmk_interop::cloud::calls;
+use pcmk_interop::cloud::credentials::Login;
 use pcmk_interop::cloud::faults::{Fault, Rule};
 use pcmk_interop::cloud::servers::Wish;
 use pcmk_interop::cloud::{Cloud, READER};
 use pcmk_interop::error::Context;
+use pcmk_interop::wait::{self, secs};
 use pcmk_interop::{Result, fail};
 
 /// Runs what the client does.
-fn wait<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
+fn block_on<T>(work: impl Future<Output = Result<T>>) -> Result<T> {
     tokio::runtime::Builder::new_current_thread().enable_all().build()?.block_on(work)
 }
 
@@ -43,7 +48,7 @@ pub(crate) fn reads(cloud: &Cloud) -> Result<()> {
     };
     let rich = cloud.boot(&rich)?.pop().context("no server")?;
     let file = cloud.credentials("admin.toml", &cloud.login())?;
-    wait(async {
+    block_on(async {
         let client = connect(&file).await?;
         let bad: Vec<_> = client.check().await.into_iter().filter(|it| it.level == Level::Fail).collect();
         same("what is wrong with an administrator", &bad, &Vec::new())?;
@@ -85,7 +90,7 @@ pub(crate) fn reads(cloud: &Cloud) -> Result<()> {
 /// Forcing down, with a reason, and back.
 pub(crate) fn forces_down(cloud: &Cloud) -> Result<()> {
     let file = cloud.credentials("admin.toml", &cloud.login())?;
-    wait(async {
+    block_on(async {
         let client = connect(&file).await?;
         let compute = host("compute1")?;
         let service = client.force_down(&compute, Some("fenced: a test")).await.context("down")?;
@@ -100,11 +105,8 @@ pub(crate) fn forces_down(cloud: &Cloud) -> Result<()> {
 
 /// A user who may only read is found out before it matters, and is refused.
 pub(crate) fn small_role(cloud: &Cloud) -> Result<()> {
-    let file = cloud.credentials(
-        "reader.toml",
-        &pcmk_interop::cloud::credentials::Login { user: READER, ..cloud.login() },
-    )?;
-    wait(async {
+    let file = cloud.credentials("reader.toml", &Login { user: READER, ..cloud.login() })?;
+    block_on(async {
         let client = connect(&file).await?;
         let findings = client.check().await;
         if !findings.iter().any(|finding| finding.level == Level::Fail) {
@@ -132,7 +134,7 @@ pub(crate) fn survives_faults(cloud: &Cloud) -> Result<()> {
         ("500", Rule::new("GET", "/servers", Fault::answer(500)).times(1)),
         ("a reset", Rule::new("GET", "/servers", Fault::ResetBefore).times(1)),
     ];
-    let result = wait(async {
+    let result = block_on(async {
         let client = connect(&file).await?;
         for (name, rule) in rules {
             proxy.heal();
@@ -163,4 +165,41 @@ pub(crate) fn survives_faults(cloud: &Cloud) -> Result<()> {
     });
     cloud.unproxy()?;
     result
+}
+
+/// One server each at the lowest version, at two that changed something, and at the newest: with a person's word as the
+/// proof. Without one for that very host, nothing is sent.
+pub(crate) fn evacuates(cloud: &Cloud) -> Result<()> {
+    let versions = [Some("2.53"), Some("2.68"), Some("2.95"), None];
+    let servers = cloud.boot(&Wish::new("guest", "compute1", versions.len() + 1))?;
+    cloud.fence("compute1")?;
+    let (compute, other) = (host("compute1")?, host("compute2")?);
+    let mark = cloud.mark()?;
+    for (version, id) in versions.iter().zip(&servers) {
+        let file = cloud.credentials("admin.toml", &Login { version: *version, ..cloud.login() })?;
+        let id: ServerId = id.parse().context("an id")?;
+        block_on(async {
+            let client = connect(&file).await?;
+            let proof = confirms(&compute, "Ann Lee", Stamp::now()).context("a proof")?;
+            client.evacuate(&id, &compute, &proof, None).await.context(version.unwrap_or("latest")).map(drop)
+        })?;
+    }
+    let file = cloud.credentials("admin.toml", &cloud.login())?;
+    let last: ServerId = servers.last().context("no server")?.parse().context("an id")?;
+    block_on(async {
+        let client = connect(&file).await?;
+        let proof = confirms(&other, "Ann Lee", Stamp::now()).context("a proof")?;
+        match client.evacuate(&last, &compute, &proof, None).await {
+            Ok(_) => fail("the proof of another host was good enough"),
+            Err(error) => same("what became of it", &error.fate(), &Fate::NotSent),
+        }
+    })?;
+    wait::until(secs(90), "four servers elsewhere", || {
+        let done = cloud.evacuations("compute1")?.iter().filter(|one| one.status == "done").count();
+        Ok((done == versions.len()).then_some(()))
+    })?;
+    let accepted = calls::accepted(&cloud.calls(&mark)?);
+    same("requests", &accepted.values().copied().collect::<Vec<_>>(), &vec![1; versions.len()])?;
+    let states: Vec<_> = servers.iter().map(|id| Ok(cloud.server(id)?.status)).collect::<Result<_>>()?;
+    same("states", &states, &["ACTIVE", "ACTIVE", "SHUTOFF", "SHUTOFF", "ACTIVE"].map(str::to_owned).to_vec())
 }

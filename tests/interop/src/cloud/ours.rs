@@ -1,0 +1,157 @@
+//! Our programs against the cloud, each with a folder of its own: configuration, credentials, policy, state.
+
+use std::fs::{self, File};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+use super::Cloud;
+use super::credentials::Login;
+use crate::daemon::tool;
+use crate::error::{Context, Result, fail};
+use crate::run::{self, Output};
+use crate::wait;
+
+/// How long a command may take.
+const PATIENCE: Duration = Duration::from_secs(120);
+/// All servers go, and nothing is lost: the fake driver has no disks.
+const POLICY: &str = "mode = \"all\"\n[storage]\nshared = true\n";
+
+/// A controller's worth of configuration and state.
+pub struct Ours {
+    dir: PathBuf,
+}
+
+impl Ours {
+    /// Makes the folder `name` with the administrator's credentials and a policy that evacuates everything.
+    pub fn new(cloud: &Cloud, name: &str) -> Result<Self> {
+        let dir = cloud.dir().join(name);
+        if dir.exists() {
+            fs::remove_dir_all(&dir)?;
+        }
+        let ours = Self { dir };
+        fs::create_dir_all(ours.dir.join("hooks"))?;
+        cloud.credentials(&format!("{name}/cloud.toml"), &cloud.login())?;
+        ours.write("policy.toml", POLICY)?;
+        let path = |file: &str| ours.dir.join(file).display().to_string();
+        ours.write(
+            "nova-ha.toml",
+            &format!(
+                "[cloud]\ncredentials = \"{}\"\n[files]\nmap = \"{}\"\npolicy = \"{}\"\nstate = \"{}\"\n\
+                 [hooks]\nfolder = \"{}\"\n",
+                path("cloud.toml"),
+                path("power.toml"),
+                path("policy.toml"),
+                path("state"),
+                path("hooks")
+            ),
+        )?;
+        Ok(ours)
+    }
+
+    /// Logs in in another way.
+    pub fn login(&self, cloud: &Cloud, login: &Login<'_>) -> Result<()> {
+        let name = self.dir.file_name().unwrap_or_default().to_string_lossy().into_owned();
+        cloud.credentials(&format!("{name}/cloud.toml"), login).map(drop)
+    }
+
+    /// Its folder.
+    pub fn dir(&self) -> &Path {
+        &self.dir
+    }
+
+    /// Writes a file of it, that nobody else may read.
+    pub fn write(&self, name: &str, text: &str) -> Result<()> {
+        use std::os::unix::fs::PermissionsExt;
+        let path = self.dir.join(name);
+        fs::write(&path, text).context(path.display())?;
+        Ok(fs::set_permissions(&path, fs::Permissions::from_mode(0o600))?)
+    }
+
+    fn command(&self, program: &str) -> Result<Command> {
+        let mut command = Command::new(tool(program)?);
+        command.current_dir(&self.dir);
+        Ok(command)
+    }
+
+    /// Runs `nova-ha` with this configuration. Any exit code is fine.
+    pub fn nova_ha(&self, words: &[&str]) -> Result<Output> {
+        let mut command = self.command("nova-ha")?;
+        let (verb, rest) = words.split_first().context("a command")?;
+        command.arg(verb).arg("--config").arg(self.dir.join("nova-ha.toml")).args(rest);
+        run::run(command, "", PATIENCE)
+    }
+
+    /// Runs `fence_nova` as a cluster does: parameters on standard input. Any exit code is fine.
+    pub fn fence_nova(&self, action: &str, host: &str, more: &str) -> Result<Output> {
+        let config = self.dir.join("nova-ha.toml");
+        let input =
+            format!("action={action}\nnodename={host}\nplug={host}\nconfig={}\n{more}", config.display());
+        run::run(self.command("fence_nova")?, &input, PATIENCE)
+    }
+
+    /// Starts the engine.
+    pub fn engine(&self) -> Result<Running> {
+        let log = self.dir.join("engine.log");
+        let out = File::options().create(true).append(true).open(&log)?;
+        let mut command = self.command("nova-ha")?;
+        command.arg("engine").arg("--config").arg(self.dir.join("nova-ha.toml"));
+        command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
+        Ok(Running { child: command.spawn().context("nova-ha engine")?, log })
+    }
+}
+
+/// A program of ours that runs; killed when dropped.
+pub struct Running {
+    child: Child,
+    log: PathBuf,
+}
+
+impl Running {
+    /// Ends it at once, as a power cut does.
+    pub fn kill(&mut self) -> Result<()> {
+        self.child.kill()?;
+        self.child.wait().map(drop).context("waiting for its end")
+    }
+
+    /// Asks it to end, and waits until it has.
+    pub fn stop(&mut self, within: Duration) -> Result<i32> {
+        run::host(&["kill", "-TERM", &self.child.id().to_string()])?;
+        self.wait_end(within)
+    }
+
+    /// Waits until it has ended by itself, and gives the exit code; -1 after a signal.
+    pub fn wait_end(&mut self, within: Duration) -> Result<i32> {
+        wait::until(within, "a program of ours to end", || {
+            Ok(self.child.try_wait()?.map(|status| status.code().unwrap_or(-1)))
+        })
+    }
+
+    /// The PID.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Says so if it has ended.
+    pub fn check(&mut self) -> Result<()> {
+        match self.child.try_wait()? {
+            None => Ok(()),
+            Some(status) => fail(format!("it has ended ({status}): {}", self.log())),
+        }
+    }
+
+    /// The last lines that it has printed.
+    pub fn log(&self) -> String {
+        let text = fs::read_to_string(&self.log).unwrap_or_default();
+        let lines: Vec<_> = text.lines().collect();
+        lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.child.kill();
+        let _ = self.child.wait();
+    }
+}
