@@ -4,6 +4,7 @@
 //! bounded in time and size, and every failure says what it has done ([`Fate`]) and whether it helps to try again
 //! ([`Retry`]). Reading calls are repeated inside; a call that must not be made twice never is.
 
+mod actions;
 mod catalog;
 mod check;
 mod error;

@@ -381,7 +381,7 @@ impl Cloud {
     }
 
     /// One action on a server: one POST, never repeated.
-    async fn act(&self, id: &ServerId, body: &Value) -> Result<RequestId, CloudError> {
+    pub(super) async fn act(&self, id: &ServerId, body: &Value) -> Result<RequestId, CloudError> {
         let answer = self.post(&format!("/servers/{id}/action"), body, self.microversion()).await?;
         info!(server = %id, request_id = %answer.id, action = name(body), "accepted");
         Ok(answer.id)

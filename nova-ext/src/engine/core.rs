@@ -61,6 +61,7 @@ impl Engine {
             go_ahead: false,
             quarantine: BTreeSet::new(),
             failures: Vec::new(),
+            ended: VecDeque::new(),
         };
         Self { shared, incidents: Vec::new() }
     }
@@ -115,6 +116,9 @@ impl Engine {
         if let Some(one) = open {
             one.renew(proof, &mut self.shared);
             return Answer::Already(one.id);
+        }
+        if let Some((_, outcome)) = self.shared.ended.iter().find(|(ended, _)| *ended == incident) {
+            return Answer::Ended(*outcome);
         }
         self.shared.record(incident, Event::TakenUp { host: host.clone(), by });
         self.shared.record(incident, Event::proved(&proof));

@@ -581,6 +581,7 @@ impl Incident {
         };
         shared.off.remove(&self.host);
         let left_out = self.left_out;
+        shared.remember_end(self.id, outcome);
         shared.record(self.id, Event::Ended { outcome, moved, failed, left_out });
         shared.out.push(Action::Hook {
             incident: self.id,

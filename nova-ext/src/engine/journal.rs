@@ -4,6 +4,8 @@
 //! done, so that whoever resumes knows what may have happened. An event of a later version is read as
 //! [`Event::Unknown`] and left alone.
 
+mod file;
+
 use std::fmt;
 
 use serde::{Deserialize, Serialize};
@@ -11,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use crate::ids::{HostName, IncidentId, MigrationId, ProofId, ServerId, ServiceId};
 use crate::proof::{Evidence, FenceProof};
 use crate::stamp::Stamp;
+pub use file::{Journal, JournalError};
 
 /// The longest text in an entry; longer ones are cut.
 pub const LONGEST_TEXT: usize = 2048;

@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use super::core::Engine;
 use super::incident::Incident;
-use super::journal::{Entry, Event};
+use super::journal::{Entry, Event, Outcome};
 use super::server::{Known, Stage, Way};
 use super::shared::Timer;
 use super::values::{Action, Mono, Now, RowState};
@@ -23,6 +23,7 @@ pub struct Past {
     order: Vec<IncidentId>,
     failures: Vec<(HostName, Stamp)>,
     quarantine: Vec<HostName>,
+    ended: Vec<(IncidentId, Outcome)>,
 }
 
 /// An incident's story so far.
@@ -61,7 +62,10 @@ pub fn past<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Past {
                 past.order.push(*incident);
                 past.failures.push((host.clone(), *at));
             }
-            Event::Ended { .. } => drop(past.incidents.remove(incident)),
+            Event::Ended { outcome, .. } => {
+                past.incidents.remove(incident);
+                past.ended.push((*incident, *outcome));
+            }
             Event::Quarantined { host, .. } => past.quarantine.push(host.clone()),
             Event::Released { host, .. } => {
                 past.quarantine.retain(|one| one != host);
@@ -176,7 +180,10 @@ impl Engine {
     /// Goes on with what the journal says had not ended. Before any request, so that nothing is taken up twice.
     pub fn resume(&mut self, past: Past, now: Now) -> Vec<Action> {
         self.shared.now = now;
-        let Past { mut incidents, order, failures, quarantine } = past;
+        let Past { mut incidents, order, failures, quarantine, ended } = past;
+        for (incident, outcome) in ended {
+            self.shared.remember_end(incident, outcome);
+        }
         self.shared.failures = failures;
         self.shared.quarantine = quarantine.into_iter().collect();
         for id in order {

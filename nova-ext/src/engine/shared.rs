@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
 use super::gates::Facts;
-use super::journal::Event;
+use super::journal::{Event, Outcome};
 use super::limit::Limiter;
 use super::values::{Action, ControlPlane, Mono, Now};
 use crate::ids::{HostName, IncidentId, ServerId};
@@ -60,7 +60,12 @@ pub(super) struct Shared {
     pub(super) quarantine: BTreeSet<HostName>,
     /// When which host failed, as far back as is of interest.
     pub(super) failures: Vec<(HostName, Stamp)>,
+    /// How the last incidents ended, the oldest first.
+    pub(super) ended: VecDeque<(IncidentId, Outcome)>,
 }
+
+/// Incidents that have ended and are remembered.
+const REMEMBERED: usize = 1000;
 
 /// Members of a group.
 #[derive(Debug, Default)]
@@ -74,6 +79,13 @@ pub(super) struct Group {
 impl Shared {
     pub(super) fn record(&mut self, incident: IncidentId, event: Event) {
         self.out.push(Action::Record(incident, event));
+    }
+
+    pub(super) fn remember_end(&mut self, incident: IncidentId, outcome: Outcome) {
+        if self.ended.len() >= REMEMBERED {
+            self.ended.pop_front();
+        }
+        self.ended.push_back((incident, outcome));
     }
 
     pub(super) fn at(&mut self, after: Duration, timer: Timer) {

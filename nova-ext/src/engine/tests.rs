@@ -276,6 +276,12 @@ fn the_same_host_again_is_the_same_incident() {
     world.run(HOUR);
     world.check_all_well("twice");
     assert_eq!(world.count(|event| matches!(event, Event::TakenUp { .. })), 1);
+    // Asked for once more under the same name, by somebody who has not heard of its end, even after a restart.
+    world.restart(true);
+    let request =
+        Request { host: host("c1"), incident: first, proof: super::sim::proof("c1"), by: "test".into() };
+    let (answer, actions) = world.engine.request(request, World::time(world.now));
+    assert_eq!((answer, actions.len()), (Answer::Ended(Outcome::Complete), 0));
 }
 
 #[test]

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::journal::Event;
+use super::journal::{Event, Outcome};
 use crate::ids::{HostName, IncidentId, MigrationId, ServerId, ServiceId};
 use crate::plan::{Inventory, VmState};
 use crate::proof::FenceProof;
@@ -41,6 +41,8 @@ pub enum Answer {
     TakenUp(IncidentId),
     /// It is at it already, under this name.
     Already(IncidentId),
+    /// It was at it, and that has ended.
+    Ended(Outcome),
 }
 
 /// A call that failed.
