@@ -164,6 +164,13 @@ impl Engine {
                     one.proven(read, &mut self.shared);
                 }
             }
+            Input::PoweredOn { host } => {
+                let open =
+                    self.incidents.iter_mut().find(|one| one.host == host && one.phase != Phase::Ended);
+                if let Some(one) = open {
+                    one.host_is_back("it was powered on", &mut self.shared);
+                }
+            }
             Input::Switches { frozen, maintenance, go_ahead, released } => {
                 self.shared.frozen = frozen;
                 self.shared.maintenance = maintenance.into_iter().collect();
@@ -245,7 +252,7 @@ impl Engine {
         let down = self.down();
         match timer {
             Timer::Phase(incident) => self.with(incident, |one, shared| one.step(down, shared)),
-            Timer::Rows(incident) => self.with(incident, |one, shared| one.read_rows(shared)),
+            Timer::Rows(incident) => self.with(incident, Incident::read_rows),
             Timer::Pause(incident, server) => {
                 self.with(incident, |one, shared| one.pause_over(server, shared));
             }
@@ -256,7 +263,7 @@ impl Engine {
                     }
                 });
             }
-            Timer::Proof(incident) => self.with(incident, |one, shared| one.check_proof(shared)),
+            Timer::Proof(incident) => self.with(incident, Incident::check_proof),
             Timer::Control => {
                 if !self.shared.control_busy && !self.incidents.is_empty() {
                     self.shared.control_busy = true;
@@ -274,7 +281,6 @@ impl Engine {
         for one in self.incidents.iter_mut().filter(|one| one.phase == Phase::Running) {
             match &held {
                 Some((gate, why)) if !one.queue.is_empty() => one.hold(*gate, why.clone(), &mut self.shared),
-                Some(_) => {}
                 None if one
                     .held
                     .as_ref()
@@ -282,7 +288,7 @@ impl Engine {
                 {
                     one.let_go(&mut self.shared);
                 }
-                None => {}
+                _ => {}
             }
         }
         if held.is_none() {

@@ -41,6 +41,19 @@ pub(super) enum Stage {
     GaveUp,
 }
 
+impl std::fmt::Display for Progress {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str(match self {
+            Self::Waiting => "waiting",
+            Self::InFlight => "in-flight",
+            Self::Starting => "starting",
+            Self::Done => "done",
+            Self::Failed => "failed",
+            Self::Gone => "gone",
+        })
+    }
+}
+
 /// Where a server is, for status and metrics.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "kebab-case")]
@@ -108,7 +121,6 @@ pub(super) enum Judgement {
 /// One server.
 #[derive(Debug, Clone)]
 pub(super) struct Way {
-    pub(super) name: Box<str>,
     pub(super) ran: bool,
     /// Nobody knows whether it ran: its history must be looked up.
     pub(super) ran_unknown: bool,
@@ -145,7 +157,6 @@ pub(super) struct Way {
 impl Way {
     pub(super) fn new(one: &Move, place: u32, now: Mono) -> Self {
         Self {
-            name: one.name.as_str().into(),
             ran: one.ran,
             ran_unknown: false,
             reset: one.reset,

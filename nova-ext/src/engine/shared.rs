@@ -15,7 +15,7 @@ use crate::stamp::Stamp;
 const LOOKS: usize = 16;
 
 /// What is due at a time.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(super) enum Timer {
     /// The next step of an incident's phase.
     Phase(IncidentId),

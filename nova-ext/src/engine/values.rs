@@ -269,6 +269,11 @@ pub enum Input {
         /// The proof that holds; none if the host is not known to be off any more.
         read: Read<Option<FenceProof>>,
     },
+    /// A host was powered on, or is about to be.
+    PoweredOn {
+        /// The host.
+        host: HostName,
+    },
     /// Hooks that are waited for have run.
     Hooked {
         /// Whose.
