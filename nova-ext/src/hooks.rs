@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
+use crate::engine;
 use crate::ids::{HostName, IncidentId, NodeName, ServerId};
 use crate::process::{ProcessError, Program};
 
@@ -30,8 +31,10 @@ pub enum Point {
     BeforeForceDown,
     /// Nova knows that the host is down.
     AfterForceDown,
-    /// A server has come to its end: moved, left out or given up.
-    Server,
+    /// A server is as it was, elsewhere.
+    ServerDone,
+    /// A server could not be moved.
+    ServerFailed,
     /// The incident has ended.
     End,
     /// The host is about to return to service.
@@ -40,17 +43,36 @@ pub enum Point {
 
 impl Point {
     /// All of them.
-    pub const ALL: [Self; 5] =
-        [Self::BeforeForceDown, Self::AfterForceDown, Self::Server, Self::End, Self::Return];
+    pub const ALL: [Self; 6] = [
+        Self::BeforeForceDown,
+        Self::AfterForceDown,
+        Self::ServerDone,
+        Self::ServerFailed,
+        Self::End,
+        Self::Return,
+    ];
 
     /// Its folder.
     pub fn name(self) -> &'static str {
         match self {
             Self::BeforeForceDown => "before-force-down",
             Self::AfterForceDown => "after-force-down",
-            Self::Server => "server",
+            Self::ServerDone => "server-done",
+            Self::ServerFailed => "server-failed",
             Self::End => "end",
             Self::Return => "return",
+        }
+    }
+}
+
+impl From<engine::Point> for Point {
+    fn from(point: engine::Point) -> Self {
+        match point {
+            engine::Point::BeforeForceDown => Self::BeforeForceDown,
+            engine::Point::AfterForceDown => Self::AfterForceDown,
+            engine::Point::ServerDone => Self::ServerDone,
+            engine::Point::ServerFailed => Self::ServerFailed,
+            engine::Point::End => Self::End,
         }
     }
 }
@@ -74,7 +96,7 @@ pub struct Occasion {
     pub node: Option<NodeName>,
     /// The server, at its end.
     pub server: Option<ServerId>,
-    /// How it ended: of a server `moved`, `left-out` or `given-up`; of an incident its outcome.
+    /// How the incident ended.
     pub outcome: Option<String>,
     /// Where the server is now.
     pub destination: Option<HostName>,
@@ -331,6 +353,6 @@ mod tests {
         fs::set_permissions(folder.path("10-a"), fs::Permissions::from_mode(0o777)).unwrap();
         let hooks = Hooks::new(folder.0.path(), Duration::from_secs(1));
         assert!(matches!(hooks.at(Point::End), Err(HookError::Unsafe(_))));
-        assert!(hooks.at(Point::Server).unwrap().is_empty());
+        assert!(hooks.at(Point::ServerDone).unwrap().is_empty());
     }
 }

@@ -1,0 +1,238 @@
+//! Every way through a fencing.
+
+use super::*;
+use crate::proof::Evidence;
+use crate::stamp::Stamp;
+
+const POWER: Duration = Duration::from_secs(20);
+const NOVA: Duration = Duration::from_secs(10);
+
+fn proof() -> FenceProof {
+    FenceProof::new("c1".parse().unwrap(), Evidence::Operator { name: "ann".into() }, Stamp::now())
+}
+
+fn err(why: &str) -> Result<(), String> {
+    Err(why.into())
+}
+
+/// What the world does with each act, and how long it takes.
+struct World {
+    proven: Result<(), &'static str>,
+    before: Result<(), &'static str>,
+    marked: Result<(), &'static str>,
+    mark_takes: Duration,
+    first: Result<(), &'static str>,
+    last: Result<(), &'static str>,
+    announced: Result<(), &'static str>,
+}
+
+const FINE: World = World {
+    proven: Ok(()),
+    before: Ok(()),
+    marked: Ok(()),
+    mark_takes: Duration::from_millis(200),
+    first: Ok(()),
+    last: Ok(()),
+    announced: Ok(()),
+};
+
+fn fence(mut fencing: Fencing, world: &World) -> (Vec<Act>, End, Duration) {
+    let (mut now, mut acts) = (Duration::ZERO, Vec::new());
+    let mut act = fencing.handle(Input::Begin, now);
+    loop {
+        acts.push(act.clone());
+        assert!(acts.len() < 20, "{acts:?}");
+        let said = |result: &Result<(), &'static str>| result.map_err(str::to_owned);
+        let input = match &act {
+            Act::Prove(_, within) => match world.proven {
+                Ok(()) => Input::Proven(proof()),
+                Err(why) => {
+                    now += *within;
+                    Input::NotProven(why.into())
+                }
+            },
+            Act::Note { working: true, .. } => Input::Noted(said(&world.first)),
+            Act::Note { .. } => Input::Noted(said(&world.last)),
+            Act::Hooks(Point::BeforeForceDown, _) => Input::HooksDone(said(&world.before)),
+            Act::Hooks(..) => Input::HooksDone(Ok(())),
+            Act::Mark(within) => {
+                now += world.mark_takes.min(*within);
+                Input::Marked(said(&world.marked))
+            }
+            Act::Announce(_) => Input::Announced(said(&world.announced)),
+            Act::End(end) => return (acts.clone(), end.clone(), now),
+            other => panic!("{other:?}"),
+        };
+        act = fencing.handle(input, now);
+    }
+}
+
+fn off() -> Fencing {
+    Fencing::new(Way::Own, Record::No, false, POWER, NOVA)
+}
+
+fn done(end: &End) -> &[String] {
+    match end {
+        End::Done { left, .. } => left,
+        End::Failed(why) => panic!("{why}"),
+    }
+}
+
+#[test]
+fn proof_then_nova_then_hand_over() {
+    let (acts, end, _) = fence(off(), &FINE);
+    let kinds: Vec<_> = acts
+        .iter()
+        .map(|act| match act {
+            Act::Prove(..) => "prove",
+            Act::Note { working: true, open: Some(_), .. } => "note that it begins",
+            Act::Hooks(Point::BeforeForceDown, _) => "hooks before",
+            Act::Mark(_) => "mark",
+            Act::Hooks(Point::AfterForceDown, _) => "hooks after",
+            Act::Note { working: false, open: None, .. } => "note that it is done",
+            Act::Announce(_) => "announce",
+            Act::End(_) => "end",
+            other => panic!("{other:?}"),
+        })
+        .collect();
+    let order = [
+        "prove",
+        "note that it begins",
+        "hooks before",
+        "mark",
+        "hooks after",
+        "note that it is done",
+        "announce",
+        "end",
+    ];
+    assert_eq!(kinds, order);
+    assert!(done(&end).is_empty());
+}
+
+#[test]
+fn without_proof_nothing_is_done_and_nothing_is_reported_done() {
+    for way in [Way::Own, Way::Earlier] {
+        for record in [Record::No, Record::Only, Record::Nothing] {
+            for reboot in [false, true] {
+                let fencing = Fencing::new(way, record, reboot, POWER, NOVA);
+                let (acts, end, _) = fence(fencing, &World { proven: Err("it reads on"), ..FINE });
+                assert_eq!(acts.len(), 2, "{acts:?}");
+                assert_eq!(end, End::Failed("it reads on".into()));
+            }
+        }
+    }
+}
+
+#[test]
+fn a_nova_that_hangs_is_left_to_the_engine() {
+    let world = World { marked: Err("no answer"), mark_takes: Duration::from_secs(1000), ..FINE };
+    let (acts, end, took) = fence(off(), &world);
+    assert_eq!(took, NOVA);
+    assert!(
+        acts.iter().any(
+            |act| matches!(act, Act::Note { open: Some(why), working: false, .. } if why == "no answer")
+        )
+    );
+    assert!(done(&end)[0].ends_with("the engine will tell it: no answer"));
+}
+
+#[test]
+fn one_way_of_handing_over_is_enough() {
+    assert!(done(&fence(off(), &World { last: Err("disk full"), ..FINE }).1)[0].contains("disk full"));
+    assert!(done(&fence(off(), &World { announced: Err("no attrd"), ..FINE }).1)[0].contains("no attrd"));
+    // The first note is a precaution alone.
+    assert!(done(&fence(off(), &World { first: Err("slow disk"), ..FINE }).1).is_empty());
+    let (_, end, _) = fence(off(), &World { last: Err("disk full"), announced: Err("no attrd"), ..FINE });
+    assert!(
+        matches!(&end, End::Failed(why) if why.contains("the host is off, but") && why.contains("disk full"))
+    );
+}
+
+#[test]
+fn a_hook_that_must_succeed_holds_back_nova_and_not_the_fencing() {
+    let (acts, end, _) = fence(off(), &World { before: Err("hook 10-check.must failed"), ..FINE });
+    assert!(!acts.iter().any(|act| matches!(act, Act::Mark(_))));
+    assert!(done(&end)[0].contains("hook 10-check.must failed"));
+}
+
+#[test]
+fn no_time_is_left_for_the_hooks_afterwards() {
+    let (acts, end, _) = fence(off(), &World { mark_takes: NOVA, ..FINE });
+    assert!(!acts.iter().any(|act| matches!(act, Act::Hooks(Point::AfterForceDown, _))));
+    assert!(done(&end).is_empty());
+}
+
+#[test]
+fn reboot_leaves_powering_on_to_the_engine() {
+    let (acts, end, _) = fence(Fencing::new(Way::Own, Record::No, true, POWER, NOVA), &FINE);
+    assert!(!acts.iter().any(|act| matches!(act, Act::PowerOn(_))));
+    assert!(acts.iter().all(|act| !matches!(act, Act::Note { power_on: false, .. })));
+    assert!(matches!(end, End::Done { said, .. } if said.ends_with("when its guests are elsewhere")));
+}
+
+#[test]
+fn disabled_does_nothing_but_never_without_proof() {
+    let fencing = Fencing::new(Way::Earlier, Record::Nothing, false, POWER, NOVA);
+    let (acts, end, _) = fence(fencing, &FINE);
+    assert_eq!(acts.len(), 2);
+    assert!(done(&end).is_empty());
+}
+
+/// All acts and the end of an unfencing.
+fn unfence(own: bool, busy: bool, on: Result<(), &str>, noted: Result<(), &str>) -> (Vec<Act>, End) {
+    let mut unfencing = Unfencing::new(own, POWER);
+    let mut acts = Vec::new();
+    let mut act = unfencing.handle(Input::Begin);
+    loop {
+        acts.push(act.clone());
+        let input = match &act {
+            Act::Look(_) => Input::Looked(busy),
+            Act::PowerOn(_) => on.map_or_else(|why| Input::NotOn(why.into()), |()| Input::On),
+            Act::EndProof(_) => Input::ProofEnded(Ok(())),
+            Act::Note { .. } => Input::Noted(noted.map_err(str::to_owned)),
+            Act::Announce(_) => Input::Announced(err("no attrd")),
+            Act::End(end) => return (acts.clone(), end.clone()),
+            other => panic!("{other:?}"),
+        };
+        act = unfencing.handle(input);
+    }
+}
+
+#[test]
+fn power_on_ends_the_proof_and_asks_for_the_return() {
+    let (acts, end) = unfence(true, false, Ok(()), Ok(()));
+    assert!(
+        matches!(
+            acts[..],
+            [
+                Act::Look(_),
+                Act::EndProof(_),
+                Act::PowerOn(_),
+                Act::Note { power_on: false, .. },
+                Act::Announce(_),
+                Act::End(_)
+            ]
+        ),
+        "{acts:?}"
+    );
+    assert!(done(&end).is_empty());
+    let (acts, _) = unfence(false, false, Ok(()), Ok(()));
+    assert!(matches!(acts[..], [Act::Note { .. }, Act::Announce(_), Act::End(_)]), "{acts:?}");
+}
+
+#[test]
+fn while_it_is_evacuated_the_host_stays_off() {
+    let (acts, end) = unfence(true, true, Ok(()), Ok(()));
+    assert!(!acts.iter().any(|act| matches!(act, Act::PowerOn(_))));
+    assert!(acts.iter().any(|act| matches!(act, Act::Note { power_on: true, .. })));
+    done(&end);
+    // A wish that is lost must not be reported as fulfilled.
+    assert!(matches!(unfence(true, true, Ok(()), Err("disk full")).1, End::Failed(_)));
+}
+
+#[test]
+fn what_does_not_come_on_is_not_on() {
+    let (acts, end) = unfence(true, false, Err("it reads off"), Ok(()));
+    assert!(matches!(acts[..], [Act::Look(_), Act::EndProof(_), Act::PowerOn(_), Act::End(_)]));
+    assert_eq!(end, End::Failed("it reads off".into()));
+}

@@ -1,0 +1,39 @@
+//! Proof that an earlier device of the same fencing level has switched the host off: what Pacemaker's tools say.
+
+use std::time::Duration;
+
+use crate::ids::{HostName, NodeName};
+use crate::process::{Ended, ProcessError, Program};
+use crate::proof::FenceProof;
+use crate::proof::pacemaker::{Topology, behind_others, history};
+use crate::stamp::Stamp;
+
+/// Our type in the cluster's configuration.
+const AGENT: &str = "fence_nova";
+/// The largest answer that is read.
+const LARGEST: usize = 16 << 20;
+
+/// Asks the cluster for its fencing levels and for what it is fencing now.
+pub(super) async fn prove(node: &NodeName, host: &HostName, within: Duration) -> Result<FenceProof, String> {
+    let mut cib = Program::new("cibadmin").with(["--query", "--scope", "configuration"]);
+    let mut events = Program::new("stonith_admin").with(["--history", node.as_str(), "--output-as", "xml"]);
+    cib.kept = LARGEST;
+    events.kept = LARGEST;
+    let (cib, events) = tokio::join!(cib.run(within), events.run(within));
+    let topology = Topology::parse(&output("cibadmin", cib)?).map_err(|error| error.to_string())?;
+    let events = history(&output("stonith_admin", events)?).map_err(|error| error.to_string())?;
+    let proven = behind_others(&events, &topology, node, host, AGENT, Stamp::now());
+    proven.map_err(|error| {
+        format!("not proven off: {error} (or give fence_nova the power devices itself, in a map)")
+    })
+}
+
+fn output(tool: &str, ended: Result<Ended, ProcessError>) -> Result<String, String> {
+    let why = match ended {
+        Ok(ended) if ended.is_ok() && !ended.cut => return Ok(ended.output),
+        Ok(ended) if ended.cut => format!("{tool} says too much"),
+        Ok(ended) => format!("{tool}: {}", ended.why()),
+        Err(error) => error.to_string(),
+    };
+    Err(format!("not proven off: the cluster does not say whether another device has fenced the host: {why}"))
+}

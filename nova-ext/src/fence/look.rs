@@ -1,0 +1,181 @@
+//! The actions that change nothing: status, monitor, list, validate-all.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use tokio::time::timeout;
+
+use super::cloud::settings;
+use super::run::Scene;
+use super::say::Say;
+use super::{device, host};
+use crate::cloud::Service;
+use crate::config::known_hosts;
+use crate::handover::{Attributes, EVACUATE, Evacuate, PROOF, Queue, Wish};
+use crate::ids::HostName;
+use crate::power::map::Severity;
+use crate::power::{self, PowerState};
+use crate::secret::read_private;
+
+/// For one look at the power of a host.
+const ONE_LOOK: Duration = Duration::from_secs(5);
+/// Devices that are looked at together.
+const AT_ONCE: usize = 256;
+
+/// How a host is, for `status` and `list-status`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Status {
+    On,
+    Off,
+}
+
+/// Reads the power if this agent switches it; else what Nova says.
+pub(super) async fn status(scene: &Scene, say: &mut Say) -> Result<Status, String> {
+    let plug = scene.told.plug.clone().unwrap_or_default();
+    let host = scene.host(&plug, say).await?;
+    let device = device::device(&scene.told, scene.map.as_ref(), &scene.names, &host);
+    if let Some(mut device) = device.map_err(|error| error.to_string())? {
+        let outcome = power::status(device.as_mut(), scene.told.power_timeout).await;
+        return match outcome.map_err(|error| error.to_string())?.state {
+            PowerState::On => Ok(Status::On),
+            PowerState::Off => Ok(Status::Off),
+            PowerState::Changing => Err(format!("the power of {host} is changing")),
+        };
+    }
+    let within = scene.told.nova_timeout;
+    let service = timeout(within, async {
+        let cloud = scene.connect().await?;
+        cloud.within(within).compute_service(&host).await.map_err(|error| error.to_string())
+    });
+    let service = service.await.map_err(|_| "Nova does not answer in time".to_owned())??;
+    Ok(of_service(&service))
+}
+
+/// Fenced is down and disabled, as `fence_compute` sees it, or forced down.
+fn of_service(service: &Service) -> Status {
+    if !service.up && (service.forced_down || !service.status_enabled) { Status::Off } else { Status::On }
+}
+
+/// Names of hosts with those of their nodes, and what Nova says of them. Without Nova the last known names, those of
+/// the map and of the configuration: fencing must work while Nova does not.
+pub(super) async fn list(scene: &Scene, say: &mut Say) -> BTreeMap<String, (String, Option<Status>)> {
+    let within = scene.told.nova_timeout;
+    let services = timeout(within, async {
+        let cloud = scene.connect().await?;
+        let hosts = host::live(&cloud, &scene.config, within);
+        let services = cloud.within(within);
+        let services = services.compute_services();
+        let (hosts, services) = tokio::join!(hosts, services);
+        hosts.and(services.map_err(|error| error.to_string()))
+    });
+    let mut list = BTreeMap::new();
+    let mut add = |host: &HostName, status: Option<Status>| {
+        let short = host.as_str().split('.').next().unwrap_or(host.as_str());
+        let node = scene.names.node(host).map_or_else(|| short.to_owned(), ToString::to_string);
+        list.insert(host.to_string(), (node, status));
+    };
+    match services.await.unwrap_or_else(|_| Err("Nova does not answer in time".into())) {
+        Ok(services) => {
+            for service in &services {
+                add(&service.host, Some(of_service(service)));
+            }
+        }
+        Err(why) => {
+            say.warning(format!(
+                "Nova cannot be asked, these are the names that are known without it: {why}"
+            ));
+            let in_map = scene.hosts_in_map();
+            let configured = scene.config.hosts.iter().map(|host| host.nova.clone());
+            for host in
+                known_hosts(&scene.config.files.known_hosts()).into_iter().chain(in_map).chain(configured)
+            {
+                add(&host, None);
+            }
+        }
+    }
+    list
+}
+
+/// Whether fencing will work. What only Nova lacks is a warning: hosts are fenced without it.
+pub(super) async fn monitor(scene: &Scene, say: &mut Say) -> Result<(), String> {
+    validate(scene).await?;
+    let queue = Queue::new(scene.config.files.queue());
+    queue.check_writable().map_err(|error| error.to_string())?;
+    announce_again(&queue, say).await;
+    let within = scene.told.nova_timeout;
+    let nova = async {
+        let cloud = scene.connect().await?;
+        host::live(&cloud, &scene.config, within).await.map(|_| ())
+    };
+    let (nova, devices) = tokio::join!(timeout(within, nova), devices(scene));
+    if let Err(why) = nova.unwrap_or_else(|_| Err("Nova does not answer in time".into())) {
+        say.warning(format!(
+            "Nova cannot be told of failures now; hosts are fenced, and the engine tells it later: {why}"
+        ));
+    }
+    let (well, ill) = devices;
+    for why in &ill {
+        say.warning(why);
+    }
+    match ill.first() {
+        Some(why) if well == 0 => Err(format!("no power device can be read: {why}")),
+        _ => Ok(()),
+    }
+}
+
+/// Parameters, files and names; no network.
+pub(super) async fn validate(scene: &Scene) -> Result<(), String> {
+    settings(&scene.told, &scene.config).await.map(|_| ()).map_err(|error| error.to_string())?;
+    if let Some(map) = &scene.map
+        && let Some(bad) = map.validate(None).iter().find(|finding| finding.severity == Severity::Error)
+    {
+        return Err(format!("{}: {}", bad.host, bad.text));
+    }
+    if let Some(path) = &scene.told.credentials
+        && path.extension().is_none_or(|extension| extension != "yaml" && extension != "yml")
+    {
+        read_private(path).map_err(|error| error.to_string())?;
+    }
+    Ok(())
+}
+
+/// How many devices answer, and what is wrong with the others.
+async fn devices(scene: &Scene) -> (usize, Vec<String>) {
+    let Some(map) = &scene.map else { return (0, Vec::new()) };
+    let found = map.validate_live(None, ONE_LOOK, AT_ONCE).await;
+    let (ill, well): (Vec<_>, Vec<_>) = found.iter().partition(|finding| finding.severity == Severity::Error);
+    (well.len(), ill.iter().map(|finding| format!("{}: {}", finding.host, finding.text)).collect())
+}
+
+/// Requests that the cluster may not know of, because it could not be told when they were made.
+async fn announce_again(queue: &Queue, say: &mut Say) {
+    let requests = match queue.list() {
+        Ok(queued) => queued.requests,
+        Err(error) => return say.warning(error),
+    };
+    let open: Vec<_> = requests.into_iter().filter(|request| request.wish == Wish::Evacuate).collect();
+    if open.is_empty() {
+        return;
+    }
+    let attributes = Attributes::new(Duration::from_secs(3));
+    let values = match attributes.values(EVACUATE).await {
+        Ok(values) => values,
+        Err(error) => return say.warning(error),
+    };
+    for request in open {
+        // Whatever the cluster says of it, it knows it.
+        if values.iter().any(|value| value.node == request.node.as_str()) {
+            continue;
+        }
+        let told = async {
+            attributes.set(PROOF, &request.node, request.proof.as_deref().unwrap_or_default()).await?;
+            attributes.set(EVACUATE, &request.node, &Evacuate::Wanted.value()).await
+        };
+        match told.await {
+            Ok(()) => {
+                say.warning(format!("told the cluster of a waiting request: evacuate {}", request.node));
+            }
+            Err(error) => say.warning(error),
+        }
+    }
+}

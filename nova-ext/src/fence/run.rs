@@ -1,0 +1,467 @@
+//! The agent at work: what [`decide`](super::decide) says is done here.
+
+use std::time::{Duration, Instant};
+
+use tokio::task::JoinHandle;
+use tokio::time::{sleep, timeout};
+
+use super::cloud::{mark, settings};
+use super::decide::{Act, End, Fencing, Input, Unfencing, Way};
+use super::keep::{self, Keep};
+use super::say::Say;
+use super::told::{Record, Told};
+use super::{Action, device, earlier, host};
+use crate::cloud::Cloud;
+use crate::config::{Config, Names};
+use crate::engine::journal::{Entry, Event};
+use crate::handover::{Attributes, EVACUATE, Evacuate, Marked, PROOF, Queue, Request, Wish};
+use crate::hooks::{Hooks, Occasion, Point, must_failed};
+use crate::ids::{HostName, IncidentId, NodeName};
+use crate::power::{self, Device, Map};
+use crate::proof::FenceProof;
+use crate::stamp::Stamp;
+
+/// What a call has around it.
+pub(super) struct Scene {
+    pub(super) told: Told,
+    pub(super) config: Config,
+    pub(super) names: Names,
+    pub(super) map: Option<Map>,
+}
+
+impl Scene {
+    /// The hosts of the map.
+    pub(super) fn hosts_in_map(&self) -> Vec<HostName> {
+        self.map.iter().flat_map(Map::hosts).map(|(host, _)| host.clone()).collect()
+    }
+
+    /// Logs in to the cloud.
+    pub(super) async fn connect(&self) -> Result<Cloud, String> {
+        let settings = settings(&self.told, &self.config).await.map_err(|error| error.to_string())?;
+        let connected = timeout(self.told.nova_timeout, Cloud::connect(&settings)).await;
+        connected
+            .map_err(|_| "Keystone and Nova do not answer in time".to_owned())?
+            .map_err(|error| error.to_string())
+    }
+
+    /// The host that the call is about. Nova is asked only if nothing else says it.
+    pub(super) async fn host(&self, plug: &str, say: &mut Say) -> Result<HostName, String> {
+        let in_map = self.hosts_in_map();
+        if let Some(host) = host::offline(&self.told, plug, &self.config, &self.names, &in_map)
+            .map_err(|it| it.to_string())?
+        {
+            return Ok(host);
+        }
+        let within = self.told.nova_timeout / 2;
+        let asked = timeout(within, async {
+            let cloud = self.connect().await?;
+            host::live(&cloud, &self.config, within).await
+        });
+        match asked.await.unwrap_or_else(|_| Err("Nova does not answer in time".into())) {
+            Ok(known) => self
+                .names
+                .resolve(plug, self.told.domain.as_deref(), &known)
+                .map_err(|error| error.to_string()),
+            Err(why) => {
+                let host =
+                    host::assumed(&self.told, plug).ok_or_else(|| format!("{plug:?} cannot be a host"))?;
+                say.warning(format!("Nova cannot be asked how it calls {plug}, taking {host}: {why}"));
+                Ok(host)
+            }
+        }
+    }
+}
+
+/// Fences or unfences.
+pub(super) async fn act(scene: Scene, say: &mut Say) -> Result<(), ()> {
+    let began = Instant::now();
+    let seen = Stamp::now();
+    sleep(scene.told.delay).await;
+    let plug = scene.told.plug.clone().unwrap_or_default();
+    let fail = |say: &mut Say, why: String| say.error(format!("{plug}: {why}"));
+    let host = scene.host(&plug, say).await.map_err(|why| fail(say, why))?;
+    let device = device::device(&scene.told, scene.map.as_ref(), &scene.names, &host);
+    let device = device.map_err(|error| fail(say, error.to_string()))?;
+    let node =
+        scene.told.node.clone().or_else(|| scene.names.node(&host).cloned()).or_else(|| plug.parse().ok());
+    let node = node.ok_or_else(|| fail(say, "it cannot be a node".into()))?;
+    // What finding the host took is taken from Nova's time.
+    let spent = began.elapsed().saturating_sub(scene.told.delay);
+    let nova_within = scene.told.nova_timeout.saturating_sub(spent).max(Duration::from_secs(1));
+    let mut work = Work::new(scene, host, node, device, seen);
+    let end = work.run(nova_within, say).await;
+    match end {
+        End::Done { said, left } => {
+            for line in left {
+                say.warning(format!("{plug}: {line}"));
+            }
+            say.info(format!("{plug}: {said} ({:.3} s)", began.elapsed().as_secs_f64()));
+            Ok(())
+        }
+        End::Failed(why) => {
+            fail(say, why);
+            Err(())
+        }
+    }
+}
+
+struct Work {
+    scene: Scene,
+    host: HostName,
+    node: NodeName,
+    device: Option<Box<dyn Device>>,
+    queue: Queue,
+    attributes: Attributes,
+    incident: IncidentId,
+    at: Stamp,
+    keep: Keep,
+    /// The proof as a signed line.
+    proof: Option<String>,
+    story: Vec<Event>,
+    stamps: Vec<Stamp>,
+    /// Logging in while the power goes off.
+    cloud: Option<JoinHandle<Result<Cloud, String>>>,
+}
+
+impl Work {
+    fn new(scene: Scene, host: HostName, node: NodeName, device: Option<Box<dyn Device>>, at: Stamp) -> Self {
+        let queue = Queue::new(scene.config.files.queue());
+        let keep = Keep::new(&scene.config);
+        Self {
+            keep,
+            scene,
+            host,
+            node,
+            device,
+            queue,
+            attributes: Attributes::new(Duration::from_secs(3)),
+            incident: IncidentId::new_random(),
+            at,
+            proof: None,
+            story: Vec::new(),
+            stamps: Vec::new(),
+            cloud: None,
+        }
+    }
+
+    async fn run(&mut self, nova_within: Duration, say: &mut Say) -> End {
+        let told = &self.scene.told;
+        let (action, record, power) = (told.action, told.record, told.power_timeout);
+        let began = Instant::now();
+        if action == Action::On {
+            let mut unfencing = Unfencing::new(self.device.is_some(), power);
+            let mut act = unfencing.handle(Input::Begin);
+            loop {
+                say.info(format!("{}: {act:?}", self.host));
+                act = match act {
+                    Act::End(end) => return end,
+                    act => unfencing.handle(self.carry_out(act, None, say).await),
+                };
+            }
+        }
+        if let Some(why) = self.keep.problem() {
+            say.warning(format!("other controllers cannot check the proof: {why}"));
+        }
+        self.tell(Event::Detected { host: self.host.clone(), seen: self.at, by: "Pacemaker".into() });
+        let way = if self.device.is_some() { Way::Own } else { Way::Earlier };
+        let reboot = action == Action::Reboot && way == Way::Own;
+        let mut fencing = Fencing::new(way, record, reboot, power, nova_within);
+        if record != Record::Nothing {
+            self.begin_to_connect();
+        }
+        let mut act = fencing.handle(Input::Begin, began.elapsed());
+        loop {
+            say.info(format!("{}: {act:?}", self.host));
+            act = match act {
+                Act::End(end) => return end,
+                act => {
+                    let proof = fencing.proof().cloned();
+                    let input = self.carry_out(act, proof.as_ref(), say).await;
+                    if let Input::Proven(proof) = &input {
+                        self.tell(Event::proved(proof));
+                        self.proof = Some(self.keep.line(proof));
+                    }
+                    fencing.handle(input, began.elapsed())
+                }
+            };
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.story.push(event);
+        self.stamps.push(Stamp::now());
+    }
+
+    fn begin_to_connect(&mut self) {
+        let (told, config) = (self.scene.told.clone(), self.scene.config.clone());
+        self.cloud = Some(tokio::spawn(async move {
+            let settings = settings(&told, &config).await.map_err(|error| error.to_string())?;
+            Cloud::connect(&settings).await.map_err(|error| error.to_string())
+        }));
+    }
+
+    async fn carry_out(&mut self, act: Act, proof: Option<&FenceProof>, say: &mut Say) -> Input {
+        match act {
+            Act::Prove(way, within) => self.prove(way, within).await,
+            Act::Look(within) => Input::Looked(self.is_being_evacuated(within, say).await),
+            Act::PowerOn(within) => self.power_on(within, say).await,
+            Act::EndProof(within) => Input::ProofEnded(self.end_proof(within).await),
+            Act::Hooks(point, within) => Input::HooksDone(self.hooks(point, within, say).await),
+            Act::Mark(within) => Input::Marked(self.mark(within, proof).await),
+            Act::Note { open, working, power_on, within } => {
+                Input::Noted(self.note(open, working, power_on, proof, within, say).await)
+            }
+            Act::Announce(within) => Input::Announced(self.announce(within).await),
+            // The caller's.
+            Act::End(_) => Input::Begin,
+        }
+    }
+
+    async fn prove(&mut self, way: Way, within: Duration) -> Input {
+        let proven = match (way, self.device.as_deref_mut()) {
+            (Way::Own, Some(device)) => {
+                power::confirm_off(device, &self.host, within).await.map_err(|error| error.to_string())
+            }
+            _ => earlier::prove(&self.node, &self.host, within).await,
+        };
+        proven.map_or_else(Input::NotProven, Input::Proven)
+    }
+
+    async fn power_on(&mut self, within: Duration, say: &mut Say) -> Input {
+        let until = Instant::now() + within;
+        let Some(device) = self.device.as_deref_mut() else { return Input::On };
+        let mut why = String::new();
+        for _ in 0..self.scene.told.on_tries {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            match power::confirm_on(device, left).await {
+                Ok(_) => return Input::On,
+                Err(error) => {
+                    why = error.to_string();
+                    say.warning(&why);
+                    if error.retry() == power::Retry::Never {
+                        break;
+                    }
+                }
+            }
+        }
+        Input::NotOn(why)
+    }
+
+    /// Whether somebody wants, or does, an evacuation of the host.
+    async fn is_being_evacuated(&mut self, within: Duration, say: &mut Say) -> bool {
+        match self.queued(within).await {
+            Ok(queued) if queued.iter().any(|it| it.wish == Wish::Evacuate && it.host == self.host) => {
+                return true;
+            }
+            Ok(_) => {}
+            Err(why) => say.warning(format!("the queue of requests cannot be read: {why}")),
+        }
+        match timeout(within, self.attributes.values(EVACUATE)).await {
+            Ok(Ok(values)) => values.iter().any(|value| {
+                let ours = value.node == self.node.as_str() || value.node == self.host.as_str();
+                ours && Evacuate::parse(&value.value) != Evacuate::Over
+            }),
+            Ok(Err(error)) => {
+                say.warning(error);
+                false
+            }
+            Err(_) => {
+                say.warning("the cluster does not say in time whether the host is being evacuated");
+                false
+            }
+        }
+    }
+
+    async fn end_proof(&mut self, within: Duration) -> Result<(), String> {
+        let (ledger, host) = (self.keep.ledger(), self.host.clone());
+        on_disk(within, move || keep::end(&ledger, &host)).await
+    }
+
+    async fn hooks(&mut self, point: Point, within: Duration, say: &mut Say) -> Result<(), String> {
+        let hooks = Hooks::new(&self.scene.config.hooks.folder, self.scene.config.hooks.limit);
+        let occasion = Occasion {
+            point,
+            incident: self.incident,
+            host: self.host.clone(),
+            node: Some(self.node.clone()),
+            server: None,
+            outcome: None,
+            destination: None,
+        };
+        let ran = match hooks.run(&occasion, within).await {
+            Ok(ran) => ran,
+            Err(error) => {
+                // Not to be run is not to have failed.
+                say.warning(error);
+                return Ok(());
+            }
+        };
+        for one in &ran {
+            if one.outcome != crate::hooks::Outcome::Ok {
+                say.warning(one);
+            }
+            self.tell(Event::Hook {
+                hook: one.hook.clone(),
+                point: point.to_string(),
+                server: None,
+                outcome: one.outcome.word().into(),
+                took_ms: u64::try_from(one.took.as_millis()).unwrap_or(u64::MAX),
+                must: one.must,
+            });
+        }
+        must_failed(&ran).map_or(Ok(()), |ran| Err(ran.to_string()))
+    }
+
+    /// Only with a proof.
+    async fn mark(&mut self, within: Duration, proof: Option<&FenceProof>) -> Result<(), String> {
+        let until = Instant::now() + within;
+        let Some(proof) = proof else { return Err("nothing proves that the host is off".into()) };
+        let reason = self.keep.line(proof);
+        self.tell(Event::ForcingDown { host: self.host.clone() });
+        let cloud = self.connected(within).await?;
+        let left = until.saturating_duration_since(Instant::now());
+        let marked = timeout(left, mark(&cloud.within(left), &self.host, &reason)).await;
+        let marked = marked
+            .map_err(|_| "Nova does not answer in time".to_owned())?
+            .map_err(|error| error.to_string())?;
+        let host = self.host.clone();
+        self.tell(Event::ForcedDown {
+            host: host.clone(),
+            service: marked.service.id,
+            already: marked.already,
+            request_id: None,
+        });
+        if marked.disabled {
+            self.tell(Event::Disabled { host, reason });
+        }
+        Ok(())
+    }
+
+    /// The log-in that began with the fencing; once more if that one has failed.
+    async fn connected(&mut self, within: Duration) -> Result<Cloud, String> {
+        let until = Instant::now() + within;
+        let mut late = "Keystone and Nova do not answer in time".to_owned();
+        if let Some(handle) = self.cloud.take() {
+            match timeout(within, handle).await {
+                Ok(Ok(Ok(cloud))) => return Ok(cloud),
+                Ok(Ok(Err(why))) => late = why,
+                Ok(Err(error)) => late = error.to_string(),
+                Err(_) => return Err(late),
+            }
+        }
+        let left = until.saturating_duration_since(Instant::now());
+        timeout(left, self.scene.connect()).await.map_err(|_| late)?
+    }
+
+    async fn note(
+        &mut self,
+        open: Option<String>,
+        working: bool,
+        power_on: bool,
+        proof: Option<&FenceProof>,
+        within: Duration,
+        say: &mut Say,
+    ) -> Result<(), String> {
+        let until = Instant::now() + within;
+        let wish = if self.scene.told.action == Action::On { Wish::Return } else { Wish::Evacuate };
+        let queued = self.queued(within).await?;
+        let mut same_host = queued.iter().filter(|it| it.host == self.host);
+        if let Some(same) = same_host.clone().find(|it| it.wish == wish) {
+            // Asked for before and not finished: the same incident.
+            self.incident = same.id;
+        }
+        // Whoever fences does not want the host back, whatever was wanted before.
+        let superseded =
+            same_host.find(|it| wish == Wish::Evacuate && it.wish == Wish::Return).map(|it| it.id);
+        let entries = self.story.iter().zip(&self.stamps);
+        let request = Request {
+            id: self.incident,
+            wish,
+            at: self.at,
+            by: format!("fence_nova on {}", this_node()),
+            node: self.node.clone(),
+            host: self.host.clone(),
+            proof: self.proof.clone(),
+            marked: open.map_or(Marked::Done, |why| Marked::Open { why }),
+            power_on,
+            evacuates: self.scene.told.evacuates,
+            shared_storage: self.scene.told.shared_storage,
+            not_before: working.then(|| Stamp::now().after(self.scene.told.nova_timeout + super::HAND_OVER)),
+            story: entries.map(|(event, at)| Entry::new(*at, self.incident, event.clone())).collect(),
+        };
+        let left = until.saturating_duration_since(Instant::now());
+        let queue = self.queue.clone();
+        let put = move || {
+            queue.put(&request)?;
+            superseded.map_or(Ok(()), |id| queue.remove(id))
+        };
+        let put = on_disk(left, move || put().map_err(|error| error.to_string())).await;
+        if working && let Some(proof) = proof.cloned() {
+            let ledger = self.keep.ledger();
+            let left = until.saturating_duration_since(Instant::now());
+            if let Err(why) = on_disk(left, move || keep::record(&ledger, &proof)).await {
+                // The request has it too.
+                say.warning(format!("the proof is not in the ledger: {why}"));
+            }
+        }
+        put
+    }
+
+    async fn queued(&self, within: Duration) -> Result<Vec<Request>, String> {
+        let queue = self.queue.clone();
+        let list = move || queue.list().map(|queued| queued.requests).map_err(|error| error.to_string());
+        on_disk(within, list).await
+    }
+
+    async fn announce(&mut self, within: Duration) -> Result<(), String> {
+        let (attributes, node) = (&self.attributes, &self.node);
+        if self.scene.told.action == Action::On {
+            // What is over is cleared, so that nobody waits for it; what is under way stays.
+            let clear = async {
+                let values = attributes.values(EVACUATE).await?;
+                let over = |value: &crate::handover::Value| {
+                    value.node == node.as_str() && Evacuate::parse(&value.value) == Evacuate::Over
+                };
+                if values.iter().any(over) {
+                    attributes.remove(EVACUATE, node).await?;
+                }
+                Ok::<(), crate::handover::AttributeError>(())
+            };
+            return match timeout(within, clear).await {
+                Ok(cleared) => cleared.map_err(|error| error.to_string()),
+                Err(_) => Err("the cluster does not answer in time".into()),
+            };
+        }
+        let proof = self.proof.clone().unwrap_or_default();
+        let wanted = Evacuate::Wanted.value();
+        let both = async {
+            // The proof first: whoever sees the request has it.
+            attributes.set(PROOF, node, &proof).await?;
+            attributes.set(EVACUATE, node, &wanted).await
+        };
+        match timeout(within, both).await {
+            Ok(set) => set.map_err(|error| error.to_string()),
+            Err(_) => Err("the cluster does not answer in time".into()),
+        }
+    }
+}
+
+/// What may hang with a disk.
+async fn on_disk<T: Send + 'static>(
+    within: Duration,
+    work: impl FnOnce() -> Result<T, String> + Send + 'static,
+) -> Result<T, String> {
+    match timeout(within, tokio::task::spawn_blocking(work)).await {
+        Ok(Ok(done)) => done,
+        Ok(Err(error)) => Err(error.to_string()),
+        Err(_) => Err("the disk does not answer in time".into()),
+    }
+}
+
+/// This controller's name.
+pub(super) fn this_node() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "?".into(), |name| name.to_string_lossy().into_owned())
+}
