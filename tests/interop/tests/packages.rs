@@ -8,6 +8,7 @@ mod packages {
     pub(crate) mod live;
     pub(crate) mod machine;
     pub(crate) mod probe;
+    pub(crate) mod recovery;
     pub(crate) mod replace;
     pub(crate) mod rpm;
     pub(crate) mod statics;
@@ -20,7 +21,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use packages::machine::Files;
-use packages::{live, probe, replace, rpm, statics, texts, upgrade};
+use packages::{live, probe, recovery, replace, rpm, statics, texts, upgrade};
 use pcmk_interop::{Result, Suite, World, images};
 
 type OnSuite = fn(&World, Suite, &Files) -> Result<()>;
@@ -36,6 +37,9 @@ const ON_SUITES: &[(&str, OnSuite)] = &[
     ("remove_and_purge", upgrade::remove_and_purge),
     ("check_says_what_is_wrong", upgrade::check_says_what_is_wrong),
     ("probes_beside_either_daemon", probe::beside_either_daemon),
+    ("recovery_on_a_controller", recovery::on_a_controller),
+    ("recovery_is_upgraded", recovery::upgrade),
+    ("recovery_is_removed_and_purged", recovery::remove_and_purge),
     ("static_daemon_in_empty_root", statics::in_empty_root),
 ];
 
@@ -43,10 +47,12 @@ const ON_SUITES: &[(&str, OnSuite)] = &[
 const ALONE: &[(&str, Alone)] = &[
     ("rpm_contents", rpm::contents),
     ("rpm_probe_contents", rpm::probe_contents),
+    ("rpm_recovery_contents", rpm::recovery_contents),
     ("rpm_fresh_installation", rpm::fresh),
     ("rpm_replaces", rpm::replaces),
     ("options_are_documented", texts::options_are_documented),
     ("manuals_are_clean", texts::manuals_are_clean),
+    ("fence_agent_fits_the_schema", texts::fence_agent_fits_the_schema),
     ("units_are_valid", texts::units_are_valid),
     ("lint", texts::lint),
 ];

@@ -25,6 +25,9 @@ pub(crate) struct Files {
     /// The probes.
     pub(crate) probe_deb: PathBuf,
     pub(crate) probe_rpm: PathBuf,
+    /// The recovery, for controllers.
+    pub(crate) recovery_deb: PathBuf,
+    pub(crate) recovery_rpm: PathBuf,
 }
 
 impl Files {
@@ -39,22 +42,35 @@ impl Files {
             rpm: newest(&dir, "pcmk-remote-", ".rpm")?,
             probe_deb: newest(&dir, "libvirt-probe_", ".deb")?,
             probe_rpm: newest(&dir, "libvirt-probe-", ".rpm")?,
+            recovery_deb: newest(&dir, "nova-ha_", ".deb")?,
+            recovery_rpm: newest(&dir, "nova-ha-", ".rpm")?,
         })
     }
 
     /// The same .deb with a higher version, as a new release would be.
     pub(crate) fn newer_deb(&self, world: &World, name: &str) -> Result<PathBuf> {
-        let tree = world.dir().join("newer").join(name);
-        fs::create_dir_all(&tree)?;
-        let (from, to) = (self.deb.display().to_string(), tree.display().to_string());
-        run::host(&["dpkg-deb", "--raw-extract", &from, &to])?;
-        let control = tree.join("DEBIAN/control");
-        let text = fs::read_to_string(&control)?;
-        fs::write(&control, text.replacen("\nVersion: ", "\nVersion: 99.", 1))?;
-        let newer = tree.with_extension("deb");
-        run::host(&["dpkg-deb", "--build", "-Zgzip", "-z1", &to, &newer.display().to_string()])?;
-        Ok(newer)
+        newer(world, &self.deb, name, |_| Ok(()))
     }
+}
+
+/// A package with a higher version, and with what else is changed in its files.
+pub(crate) fn newer(
+    world: &World,
+    package: &Path,
+    name: &str,
+    change: impl FnOnce(&Path) -> Result<()>,
+) -> Result<PathBuf> {
+    let tree = world.dir().join("newer").join(name);
+    fs::create_dir_all(&tree)?;
+    let (from, to) = (package.display().to_string(), tree.display().to_string());
+    run::host(&["dpkg-deb", "--raw-extract", &from, &to])?;
+    let control = tree.join("DEBIAN/control");
+    let text = fs::read_to_string(&control)?;
+    fs::write(&control, text.replacen("\nVersion: ", "\nVersion: 99.", 1))?;
+    change(&tree)?;
+    let newer = tree.with_extension("deb");
+    run::host(&["dpkg-deb", "--build", "-Zgzip", "-z1", &to, &newer.display().to_string()])?;
+    Ok(newer)
 }
 
 fn newest(dir: &Path, begin: &str, end: &str) -> Result<PathBuf> {
@@ -83,12 +99,21 @@ impl Machine {
 
     /// The same, with a tree laid over its file system.
     pub(crate) fn with_layer(world: &World, suite: Suite, extra: Option<PathBuf>) -> Result<Self> {
+        Self::of_kind(world, suite, Kind::Remote, extra)
+    }
+
+    /// Starts a machine with Pacemaker itself, as controllers are.
+    pub(crate) fn controller(world: &World, suite: Suite) -> Result<Self> {
+        Self::of_kind(world, suite, Kind::Full, None)
+    }
+
+    fn of_kind(world: &World, suite: Suite, kind: Kind, extra: Option<PathBuf>) -> Result<Self> {
         let switch = world.add_switch()?;
         let share = world.dir().join("share").join(switch.to_string());
         fs::create_dir_all(&share)?;
         let spec = Spec {
             name: "r1",
-            kind: Kind::Remote,
+            kind,
             suite,
             switch,
             octet: 101,

@@ -12,7 +12,7 @@ use pcmk_interop::run::Output;
 use pcmk_interop::{Node, Result, Suite, World, fail, run};
 
 use super::machine::{Files, Machine, UNIT, same};
-use super::probe;
+use super::{probe, recovery};
 
 /// What stands in for the C package of RHEL: Debian's program and unit, and scripts that do what RHEL's do.
 const STAND_IN: &str = r"
@@ -99,6 +99,33 @@ pub(crate) fn probe_contents(_: &World, files: &Files) -> Result<()> {
     same_files(&files.probe_deb, &files.probe_rpm)
 }
 
+/// The recovery's package: no Python, nothing of Pacemaker that must be there, and the Debian package's twin.
+pub(crate) fn recovery_contents(_: &World, files: &Files) -> Result<()> {
+    let ask = |what| query_package(&files.recovery_rpm, what);
+    for what in ["--conflicts", "--obsoletes"] {
+        same(what, "", ask(what)?.trim())?;
+    }
+    let requires = ask("--requires")?;
+    if let Some(line) =
+        requires.lines().find(|line| ["python", "pacemaker", "fence"].iter().any(|it| line.contains(it)))
+    {
+        return fail(format!("it requires {line}"));
+    }
+    same(
+        "configuration files",
+        "/etc/pcmk-remote/nova-ha.toml\n/etc/pcmk-remote/nova-policy.toml\n/etc/pcmk-remote/power.toml",
+        ask("--configfiles")?.trim(),
+    )?;
+    let modes = ask("--queryformat=[%{FILENAMES} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:perms}\n]")?;
+    if !modes.lines().any(|line| line == "/etc/pcmk-remote/power.toml root:root -rw-------") {
+        return fail(format!("the map of power devices is open: {modes}"));
+    }
+    if let Some(line) = modes.lines().find(|line| !line.contains(" root:root ")) {
+        return fail(format!("something belongs to somebody else: {line}"));
+    }
+    same_files(&files.recovery_deb, &files.recovery_rpm)
+}
+
 /// Both packages hold the same.
 fn same_files(deb: &Path, rpm: &Path) -> Result<()> {
     let deb = run::host(&["sh", "-c", &format!("dpkg-deb --fsys-tarfile {} | tar -t", deb.display())])?;
@@ -164,7 +191,16 @@ pub(crate) fn fresh(world: &World, files: &Files) -> Result<()> {
     dnf(&machine, &["remove", "pcmk-remote"])?;
     probe::says_that_there_is_no_libvirt(node)?;
     dnf(&machine, &["remove", "libvirt-probe"])?;
-    node.exec(&["test", "!", "-e", "/etc/pcmk-remote"])?;
+    dnf(&machine, &["install", &machine.bring(&files.recovery_rpm)?])?;
+    recovery::is_installed(&machine)?;
+    node.sh("echo '# edited' >>/etc/pcmk-remote/nova-ha.toml")?;
+    dnf(&machine, &["remove", "nova-ha"])?;
+    same(
+        "edited configuration",
+        "/etc/pcmk-remote/nova-ha.toml.rpmsave",
+        &node.sh("ls -d /etc/pcmk-remote/*")?.trim(),
+    )?;
+    node.exec(&["rm", "-r", "/etc/pcmk-remote"])?;
     same("daemons after the removal", "[]", &format!("{:?}", node.pids_of("pacemaker-remoted")?))?;
     let left = node.run(&["systemctl", "cat", UNIT])?;
     if left.status.success() { fail(format!("the unit is left: {}", left.stdout)) } else { Ok(()) }
@@ -217,7 +253,9 @@ fn start(world: &World, files: &Files, name: &str) -> Result<Machine> {
 fn system(world: &World, files: &Files, name: &str) -> Result<PathBuf> {
     let mut spec =
         "Name: system\nVersion: 1\nRelease: 1\nSummary: x\nLicense: none\nBuildArch: noarch\n".to_owned();
-    let wanted = query(files, "--requires")? + &query_package(&files.probe_rpm, "--requires")?;
+    let wanted = query(files, "--requires")?
+        + &query_package(&files.probe_rpm, "--requires")?
+        + &query_package(&files.recovery_rpm, "--requires")?;
     for line in wanted.lines().filter(|line| !line.starts_with("rpmlib(") && !line.starts_with("config(")) {
         writeln!(spec, "Provides: {line}").context("a line")?;
     }

@@ -73,6 +73,21 @@ pub(crate) fn manuals_are_clean(world: &World, files: &Files) -> Result<()> {
     Ok(())
 }
 
+/// The fence agent's metadata are valid for the schema that fence agents have.
+pub(crate) fn fence_agent_fits_the_schema(world: &World, files: &Files) -> Result<()> {
+    const SCHEMA: &str = "/usr/share/cluster/relaxng/metadata.rng";
+    let tree = unpacked(world, files, "schema")?;
+    if !Path::new(SCHEMA).exists() {
+        return fail(format!("{SCHEMA} is missing (apt-get install fence-agents)"));
+    }
+    let agent = tree.join("usr/sbin/fence_nova").display().to_string();
+    let metadata = run::host(&[&agent, "-o", "metadata"])?;
+    let words = ["xmllint", "--noout", "--relaxng", SCHEMA, "-"];
+    let said = run::run(run::command(&words), &metadata, secs(30));
+    let said = said.context("xmllint (apt-get install libxml2-utils)")?;
+    if said.code() == 0 { Ok(()) } else { fail(said.stderr) }
+}
+
 /// systemd accepts the units, and what it finds wrong with them is nothing.
 pub(crate) fn units_are_valid(world: &World, files: &Files) -> Result<()> {
     let tree = unpacked(world, files, "units")?;
@@ -125,8 +140,15 @@ pub(crate) fn units_are_valid(world: &World, files: &Files) -> Result<()> {
 
 /// Debian's and the RPM world's checkers find nothing.
 pub(crate) fn lint(_: &World, files: &Files) -> Result<()> {
-    let [deb, rpm, probe_deb, probe_rpm] =
-        [&files.deb, &files.rpm, &files.probe_deb, &files.probe_rpm].map(|file| file.display().to_string());
+    let [deb, rpm, probe_deb, probe_rpm, recovery_deb, recovery_rpm] = [
+        &files.deb,
+        &files.rpm,
+        &files.probe_deb,
+        &files.probe_rpm,
+        &files.recovery_deb,
+        &files.recovery_rpm,
+    ]
+    .map(|file| file.display().to_string());
     let config = pcmk_interop::images::workspace().join("packaging/rpm/rpmlintrc.toml").display().to_string();
     for (package, words) in [
         (
@@ -140,9 +162,10 @@ pub(crate) fn lint(_: &World, files: &Files) -> Result<()> {
                 "--allow-root",
                 &deb,
                 &probe_deb,
+                &recovery_deb,
             ],
         ),
-        ("rpmlint", vec!["rpmlint", "--strict", "-c", &config, &rpm, &probe_rpm]),
+        ("rpmlint", vec!["rpmlint", "--strict", "-c", &config, &rpm, &probe_rpm, &recovery_rpm]),
     ] {
         let said =
             run::run(run::command(&words), "", secs(120)).context(format!("apt-get install {package}"))?;
@@ -157,7 +180,7 @@ pub(crate) fn lint(_: &World, files: &Files) -> Result<()> {
 fn unpacked(world: &World, files: &Files, name: &str) -> Result<PathBuf> {
     let tree = world.dir().join("unpacked").join(name);
     fs::create_dir_all(&tree)?;
-    for package in [&files.deb, &files.probe_deb] {
+    for package in [&files.deb, &files.probe_deb, &files.recovery_deb] {
         run::host(&["dpkg-deb", "--extract", &package.display().to_string(), &tree.display().to_string()])?;
     }
     Ok(tree)

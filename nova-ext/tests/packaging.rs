@@ -1,0 +1,176 @@
+//! What is packaged beside the programs fits them.
+#![allow(clippy::unwrap_used, clippy::expect_used, clippy::panic, clippy::indexing_slicing, reason = "tests")]
+
+use std::collections::BTreeSet;
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Output, Stdio};
+
+use nova_ext::cloud::{Environment, Settings, Source};
+use nova_ext::config::Config;
+use nova_ext::policy::{Mode, Policy};
+use nova_ext::power::Map;
+
+fn packaging(file: &str) -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR")).join("../packaging").join(file)
+}
+
+fn read(file: &str) -> String {
+    fs::read_to_string(packaging(file)).unwrap_or_else(|error| panic!("packaging/{file}: {error}"))
+}
+
+/// A sample with its settings in force. Its first lines are no settings: they end with an empty line.
+fn settings(file: &str) -> String {
+    let text = read(file);
+    let (_, settings) = text.split_once("\n\n").unwrap();
+    settings.lines().map(|line| line.strip_prefix("# ").unwrap_or(line)).collect::<Vec<_>>().join("\n")
+}
+
+/// With those of its comments in force that are settings.
+fn in_force(text: &str) -> String {
+    let is_setting = |line: &&str| {
+        let name = line.split(" = ").next().unwrap_or_default();
+        line.contains(" = ") && name.chars().all(|c| c.is_ascii_lowercase() || c == '_')
+    };
+    let line = |line: &str| line.strip_prefix("# ").filter(is_setting).unwrap_or(line).to_owned();
+    text.lines().map(line).collect::<Vec<_>>().join("\n")
+}
+
+/// Writes a file of mode 0600.
+fn private(path: &Path, text: &str) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(0o600)).unwrap();
+}
+
+/// A sample of secrets with the files that it names: everything in a folder of its own.
+fn with_files(sample: &str) -> (tempfile::TempDir, PathBuf) {
+    let dir = tempfile::tempdir().unwrap();
+    let folder = format!("{}/", dir.path().display());
+    for name in ["bmc.password", "pdu.password", "cloud.secret", "cloud.password"] {
+        private(&dir.path().join(name), "secret\n");
+    }
+    let path = dir.path().join("sample.toml");
+    private(&path, &sample.replace("/etc/pcmk-remote/", &folder));
+    (dir, path)
+}
+
+#[test]
+fn the_configuration_has_the_defaults_and_changes_nothing() {
+    assert_eq!(Config::parse(&read("nova-ha/nova-ha.toml")), Ok(Config::default()));
+    let config = Config::parse(&settings("nova-ha/nova-ha.toml")).unwrap();
+    let default = Config::default();
+    assert_eq!(
+        (&config.files, &config.hooks, &config.comeback),
+        (&default.files, &default.hooks, &default.comeback)
+    );
+    assert_eq!(config.hosts.len(), 1);
+    assert_eq!(config.cloud, Some(Source::File("/etc/pcmk-remote/cloud.toml".into())));
+    assert!(config.engine.metrics.is_some());
+
+    // The other sources of credentials, one at a time.
+    for other in ["clouds", "conf"] {
+        let line = settings("nova-ha/nova-ha.toml");
+        let line = line.lines().find_map(|line| line.strip_prefix("# ").filter(|it| it.starts_with(other)));
+        Config::parse(&format!("[cloud]\n{}\n", line.unwrap())).unwrap();
+    }
+    let all = in_force(&settings("nova-ha/nova-ha.toml"));
+    let all: Vec<_> =
+        all.lines().filter(|line| !line.starts_with("clouds =") && !line.starts_with("conf =")).collect();
+    let config = Config::parse(&all.join("\n")).unwrap();
+    assert!(config.comeback.canary.is_some() && config.comeback.attribute.is_some());
+}
+
+#[test]
+fn the_policy_has_the_defaults_and_wants_its_mode_stated() {
+    let error = Policy::parse(&read("nova-ha/nova-policy.toml")).unwrap_err().to_string();
+    assert!(error.contains("mode must be stated"), "{error}");
+    let mut policy = Policy::parse(&settings("nova-ha/nova-policy.toml")).unwrap();
+    assert_eq!(policy.groups.len(), 2);
+    policy.groups.clear();
+    assert_eq!(policy, Policy::of(Mode::OptIn));
+    let policy = Policy::parse(&in_force(&settings("nova-ha/nova-policy.toml"))).unwrap();
+    assert!(!policy.projects.leave.is_empty() && !policy.leave_out.amphora_images.is_empty());
+}
+
+#[test]
+fn the_map_of_power_devices_is_one() {
+    let (_dir, path) = with_files(&read("nova-ha/power.toml"));
+    assert_eq!(Map::load(&path).unwrap().hosts().count(), 0);
+    let (dir, path) = with_files(&settings("nova-ha/power.toml"));
+    // A device is made with the authority's certificate at hand.
+    fs::copy(authority(), dir.path().join("bmc-ca.pem")).unwrap();
+    let map = Map::load(&path).unwrap();
+    let hosts: Vec<_> = map.hosts().map(|(host, _)| host.clone()).collect();
+    assert_eq!(hosts.len(), 3);
+    for host in hosts.iter().filter(|host| host.as_str() != "compute-3") {
+        map.own_device(host).unwrap_or_else(|error| panic!("{error}"));
+    }
+}
+
+/// Any certificate of an authority: the first of the system's.
+fn authority() -> PathBuf {
+    let folder = fs::read_dir("/etc/ssl/certs").expect("no /etc/ssl/certs: apt-get install ca-certificates");
+    let mut files = folder.flatten().map(|entry| entry.path());
+    files
+        .find(|path| path.extension().is_some_and(|it| it == "pem"))
+        .expect("apt-get install ca-certificates")
+}
+
+#[test]
+fn the_credentials_are_some() {
+    let load = |text: &str| {
+        let (_dir, path) = with_files(text);
+        Settings::load(&Source::File(path), &Environment::default())
+    };
+    load(&read("nova-ha/cloud.toml")).unwrap();
+    // With everything in force but the other way to log in.
+    let all = in_force(&read("nova-ha/cloud.toml"));
+    let without = |names: [&str; 2]| {
+        let keep = |line: &&str| !names.iter().any(|name| line.starts_with(name));
+        all.lines().filter(keep).collect::<Vec<_>>().join("\n")
+    };
+    load(&without(["username", "password"])).unwrap();
+    load(&without(["application_credential_id", "application_credential_secret"])).unwrap();
+}
+
+#[allow(clippy::disallowed_methods, reason = "ends at once")]
+fn nova_ha(words: &[&str]) -> Output {
+    Command::new(env!("CARGO_BIN_EXE_nova-ha")).args(words).stdin(Stdio::null()).output().unwrap()
+}
+
+#[test]
+fn completions_are_those_of_the_program() {
+    for (shell, file) in [("bash", "nova-ha.bash"), ("zsh", "_nova-ha"), ("fish", "nova-ha.fish")] {
+        let output = nova_ha(&["completions", shell]);
+        assert!(
+            output.status.success() && output.stdout == read(&format!("completions/{file}")).into_bytes(),
+            "packaging/completions/{file} is not what the program prints: nova-ha completions {shell}"
+        );
+    }
+}
+
+/// The long options of the fence agent, as its metadata name them.
+fn options_of_the_agent() -> BTreeSet<String> {
+    let metadata = nova_ext::fence::metadata();
+    let options = metadata.split("<getopt mixed=\"").skip(1).filter_map(|rest| rest.split('"').next());
+    let long = options.filter_map(|text| text.split("--").nth(1));
+    long.filter_map(|name| name.split('=').next()).map(str::to_owned).collect()
+}
+
+#[test]
+fn completions_of_the_agent_have_all_its_options() {
+    let options = options_of_the_agent();
+    assert!(options.len() > 30, "{options:?}");
+    for (file, begin) in [("fence_nova.bash", "--"), ("_fence_nova", "--"), ("fence_nova.fish", "-l ")] {
+        let text = read(&format!("completions/{file}"));
+        let words: BTreeSet<&str> =
+            text.split(|c: char| c.is_whitespace() || "'\"=[{},".contains(c)).collect();
+        let has = |option: &&String| match begin {
+            "--" => words.contains(format!("--{option}").as_str()),
+            _ => text.contains(&format!("-l {option} ")),
+        };
+        let missing: Vec<_> = options.iter().filter(|option| !has(option)).collect();
+        assert!(missing.is_empty(), "packaging/completions/{file} lacks {missing:?}");
+    }
+}

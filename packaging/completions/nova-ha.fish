@@ -1,0 +1,138 @@
+# Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
+function __fish_nova_ha_global_optspecs
+    string join \n h/help V/version
+end
+
+function __fish_nova_ha_needs_command
+    # Figure out if the current invocation already has a command.
+    set -l cmd (commandline -opc)
+    set -e cmd[1]
+    argparse -s (__fish_nova_ha_global_optspecs) -- $cmd 2>/dev/null
+    or return
+    if set -q argv[1]
+        # Also print the command, so this can be used to figure out what it is.
+        echo $argv[1]
+        return 1
+    end
+    return 0
+end
+
+function __fish_nova_ha_using_subcommand
+    set -l cmd (__fish_nova_ha_needs_command)
+    test -z "$cmd"
+    and return 1
+    contains -- $cmd[1] $argv
+end
+
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -s V -l version -d 'Print version'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "power" -d 'Read and switch the power of a host'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "completions" -d 'Print a completion script'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "status" -d 'Read the power: exit code 0 on, 2 off, 1 it cannot be told'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "off" -d 'Switch off, unless it is off, and read off twice in a row'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "on" -d 'Switch on, unless it is on, and read on twice in a row'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "cycle" -d 'Off until that is read twice in a row, then on'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "list" -d 'List the hosts of the map with their devices, and say what is wrong with them'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l host -d 'A host of the map, instead of a device' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l driver -d 'How the device is spoken to' -r -f -a "ipmi\t'IPMI 2.0 over the network'
+redfish\t'Redfish'
+agent\t'An installed fence agent'"
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l address -d 'The device: a name, an IPv4 address or an IPv6 address in brackets, and a port if it is not the usual one' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l user -d 'The user on the device' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l password-file -d 'The file with the password: its first line; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l cipher -d 'IPMI cipher suite: 17, 3, or auto for the better one that the device offers' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l privlvl -d 'IPMI privilege level: user, operator (default) or administrator' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l kg-file -d 'IPMI: the file with the device\'s own key (K_g): text, or hexadecimal after 0x; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l system -d 'Redfish: which system, if there are several: its id or its path' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l ca-file -d 'Redfish: the authority of the device\'s certificate, or the certificate itself, as PEM' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l agent -d 'The fence agent: its name, or its path' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l option -d 'A parameter of the fence agent; can be given again' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l timeout -d 'It never takes longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l insecure -d 'Redfish: believe any certificate'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l json -d 'Print one JSON object'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l host -d 'A host of the map, instead of a device' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l driver -d 'How the device is spoken to' -r -f -a "ipmi\t'IPMI 2.0 over the network'
+redfish\t'Redfish'
+agent\t'An installed fence agent'"
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l address -d 'The device: a name, an IPv4 address or an IPv6 address in brackets, and a port if it is not the usual one' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l user -d 'The user on the device' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l password-file -d 'The file with the password: its first line; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l cipher -d 'IPMI cipher suite: 17, 3, or auto for the better one that the device offers' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l privlvl -d 'IPMI privilege level: user, operator (default) or administrator' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l kg-file -d 'IPMI: the file with the device\'s own key (K_g): text, or hexadecimal after 0x; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l system -d 'Redfish: which system, if there are several: its id or its path' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l ca-file -d 'Redfish: the authority of the device\'s certificate, or the certificate itself, as PEM' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l agent -d 'The fence agent: its name, or its path' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l option -d 'A parameter of the fence agent; can be given again' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l timeout -d 'It never takes longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l insecure -d 'Redfish: believe any certificate'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l json -d 'Print one JSON object'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l host -d 'A host of the map, instead of a device' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l driver -d 'How the device is spoken to' -r -f -a "ipmi\t'IPMI 2.0 over the network'
+redfish\t'Redfish'
+agent\t'An installed fence agent'"
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l address -d 'The device: a name, an IPv4 address or an IPv6 address in brackets, and a port if it is not the usual one' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l user -d 'The user on the device' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l password-file -d 'The file with the password: its first line; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l cipher -d 'IPMI cipher suite: 17, 3, or auto for the better one that the device offers' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l privlvl -d 'IPMI privilege level: user, operator (default) or administrator' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l kg-file -d 'IPMI: the file with the device\'s own key (K_g): text, or hexadecimal after 0x; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l system -d 'Redfish: which system, if there are several: its id or its path' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l ca-file -d 'Redfish: the authority of the device\'s certificate, or the certificate itself, as PEM' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l agent -d 'The fence agent: its name, or its path' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l option -d 'A parameter of the fence agent; can be given again' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l timeout -d 'It never takes longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l insecure -d 'Redfish: believe any certificate'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l json -d 'Print one JSON object'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l host -d 'A host of the map, instead of a device' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l driver -d 'How the device is spoken to' -r -f -a "ipmi\t'IPMI 2.0 over the network'
+redfish\t'Redfish'
+agent\t'An installed fence agent'"
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l address -d 'The device: a name, an IPv4 address or an IPv6 address in brackets, and a port if it is not the usual one' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l user -d 'The user on the device' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l password-file -d 'The file with the password: its first line; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l cipher -d 'IPMI cipher suite: 17, 3, or auto for the better one that the device offers' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l privlvl -d 'IPMI privilege level: user, operator (default) or administrator' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l kg-file -d 'IPMI: the file with the device\'s own key (K_g): text, or hexadecimal after 0x; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l system -d 'Redfish: which system, if there are several: its id or its path' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l ca-file -d 'Redfish: the authority of the device\'s certificate, or the certificate itself, as PEM' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l agent -d 'The fence agent: its name, or its path' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l option -d 'A parameter of the fence agent; can be given again' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l timeout -d 'It never takes longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l insecure -d 'Redfish: believe any certificate'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l json -d 'Print one JSON object'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l timeout -d 'No device is asked longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l check -d 'Ask each device for its power'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "status" -d 'Read the power: exit code 0 on, 2 off, 1 it cannot be told'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "off" -d 'Switch off, unless it is off, and read off twice in a row'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "on" -d 'Switch on, unless it is on, and read on twice in a row'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "cycle" -d 'Off until that is read twice in a row, then on'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the hosts of the map with their devices, and say what is wrong with them'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand completions" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power completions help" -f -a "power" -d 'Read and switch the power of a host'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power completions help" -f -a "completions" -d 'Print a completion script'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "status" -d 'Read the power: exit code 0 on, 2 off, 1 it cannot be told'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "off" -d 'Switch off, unless it is off, and read off twice in a row'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "on" -d 'Switch on, unless it is on, and read on twice in a row'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "cycle" -d 'Off until that is read twice in a row, then on'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "list" -d 'List the hosts of the map with their devices, and say what is wrong with them'
