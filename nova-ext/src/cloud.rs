@@ -17,6 +17,7 @@ mod microversion;
 mod migration;
 mod pages;
 mod placement;
+mod recorded;
 mod refusal;
 mod server;
 mod service;
@@ -36,6 +37,7 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
+pub use self::recorded::{ActionEvent, InstanceAction};
 use self::catalog::{Service as Kind, below, without_project};
 pub use self::check::{Finding, Level};
 pub use self::error::{BadRequestId, CloudError, Fate, RequestId, Retry};

@@ -106,7 +106,7 @@ pub enum CloudError {
         /// The request's name in the cloud's logs.
         id: RequestId,
     },
-    /// The cloud said no, with a status from 400 to 499.
+    /// The cloud said no, with a status from 300 to 499 (but 408).
     #[error("{call}: refused with {status}: {message}{}", of(.id))]
     Refused {
         /// The call.
@@ -249,16 +249,14 @@ impl CloudError {
             Self::Login(inner) => inner.kind(),
             Self::OldCompute { .. } => Retry::After(Duration::ZERO),
             Self::Unheard { after: Some(pause), .. }
-            | Self::Refused { after: Some(pause), status: 408 | 409 | 413 | 425 | 429, .. } => {
-                Retry::After(*pause)
-            }
+            | Self::Refused { after: Some(pause), status: 409 | 413 | 425 | 429, .. } => Retry::After(*pause),
             Self::Unheard { status: Some(501 | 505), .. } => Retry::Never,
             Self::Unheard { .. }
             | Self::NotSent { .. }
             | Self::CellDown { .. }
             | Self::Malformed { .. }
             | Self::Late { .. }
-            | Self::Refused { status: 408 | 409 | 425 | 429, .. } => Retry::Backoff,
+            | Self::Refused { status: 409 | 425 | 429, .. } => Retry::Backoff,
             Self::Settings(_)
             | Self::Refused { .. }
             | Self::Endless { .. }

@@ -181,7 +181,9 @@ impl Http {
             (None, Ok(body)) => refusal::message(&body, status),
             (None, Err(_)) => refusal::message(&[], status),
         };
-        if status.is_client_error() || status.is_redirection() {
+        // A proxy in front also says 408 when it gave up waiting for the service behind.
+        let settled = status.is_client_error() && status != StatusCode::REQUEST_TIMEOUT;
+        if settled || status.is_redirection() {
             return Err(CloudError::Refused { call, status: status.as_u16(), message, after, id });
         }
         // From a proxy in front or from the service itself: nobody can tell, so perhaps it was carried out.

@@ -9,7 +9,7 @@ use serde::Deserialize;
 use serde_json::{Value, json};
 use tokio::sync::Mutex;
 use tokio::time::{Instant, sleep, timeout_at};
-use tracing::{info, warn};
+use tracing::{Instrument as _, debug_span, info, warn};
 
 use super::catalog::{Catalog, below, identity};
 use super::error::{CloudError, RequestId};
@@ -77,6 +77,11 @@ impl Session {
         repeat: bool,
         until: Instant,
     ) -> Result<Answer, CloudError> {
+        let span = debug_span!("cloud", call = %request.call);
+        self.attempts(request, repeat, until).instrument(span).await
+    }
+
+    async fn attempts(&self, request: Request, repeat: bool, until: Instant) -> Result<Answer, CloudError> {
         let mut attempt = 1;
         loop {
             let error = match self.with_token(&request, until).await {

@@ -328,7 +328,13 @@ impl Cloud {
     /// that is too small are errors, because each would make a list that looks complete.
     pub async fn servers_on(&self, host: &HostName) -> Result<Vec<Server>, CloudError> {
         let query = [("all_tenants", "1"), ("host", host.as_str()), ("limit", PAGE)];
-        let raw = self.get_pages::<List>("/servers/detail", &query, |_| false).await?;
+        // With a filter Nova leaves out what is in a cell that is down, and says nothing. The list of services
+        // says it.
+        let tells = self.microversion() >= Microversion::DOWN_CELLS;
+        let cell = async { if tells { self.compute_service(host).await.map(|_| ()) } else { Ok(()) } };
+        let (raw, cell) = tokio::join!(self.get_pages::<List>("/servers/detail", &query, |_| false), cell);
+        let raw = raw?;
+        cell?;
         let mut seen = BTreeSet::new();
         let mut servers = Vec::with_capacity(raw.len());
         for raw in raw {
@@ -345,9 +351,8 @@ impl Cloud {
                 servers.push(server);
             }
         }
-        // With a filter Nova leaves out what is in a cell that is down, and says nothing. The list of services
-        // does say it.
-        if servers.is_empty() || self.microversion() >= Microversion::DOWN_CELLS {
+        if servers.is_empty() && !tells {
+            // Is there such a host at all?
             self.compute_service(host).await?;
         }
         Ok(servers)

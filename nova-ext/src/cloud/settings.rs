@@ -8,6 +8,7 @@ mod environment;
 mod fields;
 mod file;
 mod oslo;
+mod text;
 
 use std::fmt;
 use std::io;

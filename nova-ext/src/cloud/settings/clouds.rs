@@ -1,14 +1,12 @@
 //! `clouds.yaml` as OpenStack's own tools read it, with the secrets in `secure.yaml`.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::{Path, PathBuf};
 
 use yaml_rust2::{Yaml, YamlLoader};
 use zeroize::Zeroizing;
 
 use super::fields::Fields;
+use super::text::{self, Text};
 use super::{Environment, Settings, SettingsError, Source};
 
 /// The largest file that is read.
@@ -129,16 +127,9 @@ struct Document {
 
 impl Document {
     fn read(path: &Path) -> Result<Self, SettingsError> {
-        let broken = |error| SettingsError::Read(path.to_owned(), error);
-        let file = File::open(path).map_err(broken)?;
-        let public = file.metadata().map_err(broken)?.mode() & 0o007 != 0;
-        let mut text = Zeroizing::new(String::new());
-        file.take(LARGEST + 1).read_to_string(&mut text).map_err(broken)?;
+        let Text { content, public } = text::read(path, LARGEST)?;
         let syntax = |why: String| SettingsError::Syntax { source_of: path.display().to_string(), why };
-        if text.len() as u64 > LARGEST {
-            return Err(syntax("it has more than 256 KiB: is this the right file?".into()));
-        }
-        let clouds = parse(&text).map_err(syntax)?;
+        let clouds = parse(&content).map_err(syntax)?;
         Ok(Self { path: path.to_owned(), public, clouds })
     }
 

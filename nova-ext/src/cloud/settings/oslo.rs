@@ -1,14 +1,12 @@
 //! Configuration files of OpenStack's services: `nova.conf` and its like.
 
-use std::fs::File;
-use std::io::Read;
-use std::os::unix::fs::MetadataExt;
 use std::path::Path;
 
 use ini::{Ini, ParseOption, Properties};
 use zeroize::Zeroizing;
 
 use super::fields::Fields;
+use super::text::{self, Text};
 use super::{Settings, SettingsError, Source};
 
 /// The largest file that is read; a commented nova.conf has 250 KiB.
@@ -50,17 +48,10 @@ const OPTIONS: [(&str, &str); 30] = [
 
 /// Reads one section, and the one that it points to (`auth_section`).
 pub(super) fn read(path: &Path, section: &str) -> Result<Settings, SettingsError> {
-    let broken = |error| SettingsError::Read(path.to_owned(), error);
-    let file = File::open(path).map_err(broken)?;
-    let public = file.metadata().map_err(broken)?.mode() & 0o007 != 0;
-    let mut text = Zeroizing::new(String::new());
-    file.take(LARGEST + 1).read_to_string(&mut text).map_err(broken)?;
+    let Text { content, public } = text::read(path, LARGEST)?;
     let origin = Source::Conf { file: path.to_owned(), section: section.to_owned() }.to_string();
     let syntax = |why: String| SettingsError::Syntax { source_of: origin.clone(), why };
-    if text.len() as u64 > LARGEST {
-        return Err(syntax("the file has more than 4 MiB: is this the right one?".into()));
-    }
-    let values = values(&text, section).map_err(syntax)?;
+    let values = values(&content, section).map_err(syntax)?;
     let mut fields = Fields::new(origin, str::to_owned);
     for (ours, value) in &values {
         fields.set(ours, value);

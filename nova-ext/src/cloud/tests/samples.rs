@@ -87,6 +87,41 @@ fn refusals() {
 }
 
 #[tokio::test]
+async fn actions() {
+    for release in RELEASES {
+        let fake = Fake::new("2.96", move |seen| {
+            let path = seen
+                .path
+                .strip_prefix("/v2.1/servers/00000000-0000-4000-9000-000000000001/os-instance-actions")?;
+            match path {
+                "" => Some(Reply::Headed(200, Vec::new(), sample(release, "actions"))),
+                "/req-1" => Some(Reply::Headed(200, Vec::new(), sample(release, "action-failed"))),
+                _ => None,
+            }
+        })
+        .await;
+        let cloud = connect(&fake).await;
+        let actions = cloud.instance_actions(&server_id(1)).await.unwrap();
+        assert_eq!(
+            actions.iter().map(|action| action.action.as_str()).collect::<Vec<_>>(),
+            ["evacuate", "create"]
+        );
+        assert!(actions.iter().all(|action| action.request.is_some() && action.started.is_some()));
+        let id = |text: &str| RequestId::try_from(text.to_owned()).unwrap();
+        let failed = cloud.instance_action(&server_id(1), &id("req-1")).await.unwrap().unwrap();
+        assert_eq!(failed.message.as_deref(), Some("Error"));
+        assert!(
+            failed
+                .events
+                .iter()
+                .any(|event| event.result.as_deref() == Some("Error") && event.details.is_some())
+        );
+        assert_eq!(cloud.instance_action(&server_id(1), &id("req-2")).await.unwrap(), None);
+        assert!(cloud.instance_action(&server_id(1), &id("../x")).await.is_err());
+    }
+}
+
+#[tokio::test]
 async fn aggregates_and_hypervisors() {
     for release in RELEASES {
         let fake = Fake::new("2.53", move |seen| {

@@ -118,7 +118,8 @@ async fn evacuation(reply: fn() -> Reply) -> (Result<RequestId, CloudError>, usi
 
 #[tokio::test]
 async fn an_evacuation_is_sent_once_whatever_happens() {
-    let unheard: [fn() -> Reply; 7] = [
+    let unheard: [fn() -> Reply; 8] = [
+        || Reply::Json(408, json!({})),
         || Reply::Json(500, json!({"computeFault": {"message": "Unexpected API Error"}})),
         || Reply::Json(502, json!({})),
         || Reply::Json(503, json!({})),
