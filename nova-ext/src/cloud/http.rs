@@ -1,6 +1,7 @@
 //! One HTTP exchange: sent once, answered within its time and size, and what became of it said exactly.
 
 use std::error::Error as _;
+use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
 
@@ -230,6 +231,12 @@ fn reason(error: &reqwest::Error) -> String {
     // A chain of causes has a few links; a circle would be a bug that shall not hang us.
     for _ in 0..16 {
         let Some(cause) = next else { break };
+        // An error of I/O does not show what it was made of as its cause.
+        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
+        let refused = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
+        if let Some(refused) = refused {
+            return plain(&tls::explain(refused));
+        }
         text = Some(cause.to_string());
         next = cause.source();
     }

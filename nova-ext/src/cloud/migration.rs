@@ -187,9 +187,15 @@ struct Raw {
     updated_at: Option<Stamp>,
 }
 
-impl From<Raw> for Migration {
-    fn from(raw: Raw) -> Self {
-        Self {
+impl Raw {
+    /// The migration, if the credentials can see all of it: a hidden source would make it one of no host.
+    fn known(self) -> Result<Migration, CloudError> {
+        let raw = self;
+        if raw.source_compute.is_none() {
+            let what = "they do not show from which host a migration is".into();
+            return Err(CloudError::Role { what, policy: "os_compute_api:os-migrations:index:host" });
+        }
+        Ok(Migration {
             number: raw.id,
             id: raw.uuid,
             server: raw.instance_uuid,
@@ -199,7 +205,7 @@ impl From<Raw> for Migration {
             target: raw.dest_compute,
             created: raw.created_at,
             updated: raw.updated_at,
-        }
+        })
     }
 }
 
@@ -224,8 +230,9 @@ impl Cloud {
         }
         let enough = |raw: &Raw| paged && is_older(raw.created_at, since);
         let raw = self.get_pages::<List>("/os-migrations", &filters, enough).await?;
-        let mut all: Vec<Migration> =
-            raw.into_iter().map(Migration::from).filter(|migration| query.fits(migration, since)).collect();
+        let all: Result<Vec<Migration>, CloudError> = raw.into_iter().map(Raw::known).collect();
+        let mut all = all?;
+        all.retain(|migration| query.fits(migration, since));
         all.sort_by_key(|migration| Reverse((migration.created, migration.number)));
         // Pages may overlap while migrations come in.
         all.dedup_by(|a, b| (a.number, a.id, a.server) == (b.number, b.id, b.server));
@@ -239,6 +246,6 @@ pub(super) mod tests {
 
     pub(crate) fn read(body: &[u8]) -> Option<Vec<Migration>> {
         let (migrations, _) = serde_json::from_slice::<List>(body).ok()?.split();
-        Some(migrations.into_iter().map(Migration::from).collect())
+        migrations.into_iter().map(|raw| raw.known().ok()).collect()
     }
 }

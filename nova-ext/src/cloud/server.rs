@@ -280,7 +280,7 @@ impl Raw {
         });
         if !unknown && flavor.as_ref().is_none_or(|(specs, _)| !specs) {
             // Without them an opt-out would be overlooked.
-            let policy = "os_compute_api:os-flavor-extra-specs:index";
+            let policy = "os_compute_api:servers:show:flavor-extra-specs";
             return Err(role("they do not show the extra specs of flavors", policy));
         }
         Ok(Server {

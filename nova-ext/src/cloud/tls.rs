@@ -8,7 +8,10 @@ use rustls::client::danger::{HandshakeSignatureValid, ServerCertVerified, Server
 use rustls::crypto::{CryptoProvider, ring, verify_tls12_signature, verify_tls13_signature};
 use rustls::pki_types::pem::PemObject;
 use rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName, UnixTime};
-use rustls::{ClientConfig, DigitallySignedStruct, Error, RootCertStore, SignatureScheme};
+use rustls::{
+    AlertDescription, CertificateError, ClientConfig, DigitallySignedStruct, Error, RootCertStore,
+    SignatureScheme,
+};
 
 use super::settings::{SettingsError, Tls};
 
@@ -50,6 +53,36 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
         Ok(all) => Ok(all),
         Err(error) => Err(bad(error.to_string())),
     }
+}
+
+/// What an error of TLS means, and the option that helps.
+pub(super) fn explain(error: &Error) -> String {
+    let what = match error {
+        Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
+            "its certificate is of an authority that is not trusted here: see cafile"
+        }
+        Error::InvalidCertificate(CertificateError::Expired | CertificateError::ExpiredContext { .. }) => {
+            "its certificate has expired"
+        }
+        Error::InvalidCertificate(
+            CertificateError::NotValidForName | CertificateError::NotValidForNameContext { .. },
+        ) => "its certificate is for another name",
+        Error::AlertReceived(AlertDescription::CertificateRequired) => {
+            "it wants a certificate of ours: see certfile and keyfile"
+        }
+        Error::AlertReceived(
+            AlertDescription::BadCertificate
+            | AlertDescription::UnsupportedCertificate
+            | AlertDescription::CertificateRevoked
+            | AlertDescription::CertificateExpired
+            | AlertDescription::CertificateUnknown
+            | AlertDescription::UnknownCA
+            | AlertDescription::AccessDenied,
+        ) => "it does not accept our certificate: see certfile",
+        Error::InvalidMessage(_) => "it does not speak TLS: is it http instead of https?",
+        _ => return error.to_string(),
+    };
+    format!("{what} ({error})")
 }
 
 fn roots(bundle: Option<&Path>) -> Result<RootCertStore, SettingsError> {

@@ -260,13 +260,21 @@ async fn certificates_of_both_sides() {
     let unknown = Cloud::connect(&settings).await.unwrap_err();
     assert_eq!(unknown.fate(), Fate::NotSent);
     let unknown = unknown.to_string();
-    assert!(unknown.contains("certificate") && unknown.contains("localhost"), "{unknown}");
+    assert!(unknown.contains("see cafile") && unknown.contains("localhost"), "{unknown}");
 
     settings.tls.ca = Some(at.join("other.pem"));
     assert_eq!(Cloud::connect(&settings).await.unwrap_err().fate(), Fate::NotSent);
 
     settings.tls.ca = Some(at.join("ca.pem"));
-    assert!(Cloud::connect(&settings).await.is_err(), "it wants a certificate of ours");
+    let wants = Cloud::connect(&settings).await.unwrap_err().to_string();
+    assert!(wants.contains("see certfile and keyfile"), "{wants}");
+
+    let plain = Fake::new("2.104", |_| None).await;
+    let address = plain.settings().auth_url.as_str().replace("http:", "https:");
+    let mistaken = Settings { auth_url: Url::parse(&address).unwrap(), ..settings.clone() };
+    let mistaken = Cloud::connect(&mistaken).await.unwrap_err();
+    assert_eq!(mistaken.fate(), Fate::NotSent);
+    assert!(mistaken.to_string().contains("http instead of https"), "{mistaken}");
 
     settings.tls.certificate = Some(at.join("us.pem"));
     settings.tls.key = Some(at.join("us.key"));
@@ -302,5 +310,5 @@ async fn an_expired_certificate_is_said_in_one_line() {
     let mut settings = fake.settings();
     settings.tls.ca = Some(at.join("ca.pem"));
     let error = Cloud::connect(&settings).await.unwrap_err().to_string();
-    assert!(error.to_lowercase().contains("expired") && !error.contains('\n'), "{error}");
+    assert!(error.contains("its certificate has expired") && !error.contains('\n'), "{error}");
 }

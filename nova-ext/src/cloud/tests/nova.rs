@@ -322,6 +322,20 @@ async fn a_migration_that_was_just_accepted_is_seen() {
     assert_eq!(asked[0].query("migration_type"), Some("evacuation"));
 }
 
+/// Without the source an evacuation in flight would be none of this host.
+#[tokio::test]
+async fn a_role_that_hides_the_source_of_migrations() {
+    let fake = Fake::new("2.104", |seen| {
+        let mut hidden = migration(1, "2026-11-22T09:35:36.000000", "accepted");
+        hidden.as_object_mut().unwrap().remove("source_compute");
+        if seen.path == "/v2.1/os-migrations" { ok(json!({"migrations": [hidden]})) } else { None }
+    })
+    .await;
+    let error =
+        connect(&fake).await.migrations(&MigrationQuery::evacuations_from(&host("c1"))).await.unwrap_err();
+    assert!(matches!(error, CloudError::Role { .. }) && error.to_string().contains("index:host"), "{error}");
+}
+
 /// Nova's clock may be another than ours.
 #[tokio::test]
 async fn since_when_is_by_novas_clock() {
