@@ -37,7 +37,6 @@ use serde_json::Value;
 use tokio::time::Instant;
 use tracing::{info, warn};
 
-pub use self::recorded::{ActionEvent, InstanceAction};
 use self::catalog::{Service as Kind, below, without_project};
 pub use self::check::{Finding, Level};
 pub use self::error::{BadRequestId, CloudError, Fate, RequestId, Retry};
@@ -50,6 +49,7 @@ use self::microversion::{Offer, read};
 pub use self::migration::{Migration, MigrationQuery, MigrationStatus};
 use self::pages::{Link, Pages};
 pub use self::placement::{Inventory, Provider, Resources};
+pub use self::recorded::{ActionEvent, InstanceAction};
 pub use self::server::{Flavor, PowerState, ResetTo, Server, Volume};
 pub use self::service::{LONGEST_REASON, Service, ServiceChange, Services};
 pub use self::settings::{

@@ -1,6 +1,6 @@
 //! One HTTP exchange: sent once, answered within its time and size, and what became of it said exactly.
 
-use std::error::Error as _;
+use std::error::Error;
 use std::io;
 use std::sync::atomic::{AtomicI64, Ordering};
 use std::time::{Duration, SystemTime};
@@ -231,16 +231,25 @@ fn reason(error: &reqwest::Error) -> String {
     // A chain of causes has a few links; a circle would be a bug that shall not hang us.
     for _ in 0..16 {
         let Some(cause) = next else { break };
-        // An error of I/O does not show what it was made of as its cause.
-        let inner = cause.downcast_ref::<io::Error>().and_then(io::Error::get_ref);
-        let refused = cause.downcast_ref().or_else(|| inner.and_then(|inner| inner.downcast_ref()));
-        if let Some(refused) = refused {
+        if let Some(refused) = of_tls(cause) {
             return plain(&tls::explain(refused));
         }
         text = Some(cause.to_string());
         next = cause.source();
     }
     plain(&text.unwrap_or_else(|| "it could not be made".to_owned()))
+}
+
+/// The error of TLS that an error is. One of I/O does not show what it is made of as its cause.
+fn of_tls<'a>(error: &'a (dyn Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut error = error;
+    for _ in 0..8 {
+        if let Some(found) = error.downcast_ref::<rustls::Error>() {
+            return Some(found);
+        }
+        error = error.downcast_ref::<io::Error>()?.get_ref()?;
+    }
+    None
 }
 
 /// A text of others, made fit for one line of a log.
