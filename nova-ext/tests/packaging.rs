@@ -174,3 +174,55 @@ fn completions_of_the_agent_have_all_its_options() {
         assert!(missing.is_empty(), "packaging/completions/{file} lacks {missing:?}");
     }
 }
+
+/// Names of series that there can be.
+fn metrics() -> BTreeSet<String> {
+    let text = nova_ext::engine::metrics::text(&nova_ext::engine::run::Status::default());
+    let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
+    types
+        .flat_map(|line| {
+            let (name, kind) = line.split_once(' ').unwrap_or((line, ""));
+            let ends: &[&str] = match kind {
+                "counter" => &["_total"],
+                "histogram" => &["_bucket", "_sum", "_count"],
+                _ => &[""],
+            };
+            ends.iter().map(|end| format!("{name}{end}")).collect::<Vec<_>>()
+        })
+        .collect()
+}
+
+#[test]
+fn dashboards_and_alerts_name_metrics_that_exist() {
+    let known = metrics();
+    for (file, least) in [("grafana/nova-ha.json", 10), ("prometheus/nova-ha.rules.yml", 6)] {
+        let text = read(file);
+        let words = text.split(|c: char| !(c.is_ascii_alphanumeric() || c == '_'));
+        let named: BTreeSet<String> =
+            words.filter(|word| word.starts_with("nova_ha_")).map(str::to_owned).collect();
+        assert!(named.len() > least, "{file}: {named:?}");
+        let unknown: Vec<_> = named.difference(&known).collect();
+        assert!(unknown.is_empty(), "{file}: {unknown:?}");
+    }
+    let dashboard: serde_json::Value = serde_json::from_str(&read("grafana/nova-ha.json")).unwrap();
+    assert_eq!(dashboard["uid"], "nova-ha");
+}
+
+#[test]
+fn alerts_are_whole() {
+    let text = read("prometheus/nova-ha.rules.yml");
+    let document = &yaml_rust2::YamlLoader::load_from_str(&text).unwrap()[0];
+    let rules = document["groups"][0]["rules"].as_vec().unwrap();
+    assert!(rules.len() > 8);
+    for rule in rules {
+        let length = |value: &yaml_rust2::Yaml| value.as_str().map(str::len);
+        let fields = [
+            length(&rule["alert"]),
+            length(&rule["expr"]),
+            length(&rule["annotations"]["summary"]),
+            length(&rule["annotations"]["description"]),
+        ];
+        assert!(fields.iter().all(|length| *length > Some(5)), "{rule:?}");
+        assert!(matches!(rule["labels"]["severity"].as_str(), Some("warning" | "critical")), "{rule:?}");
+    }
+}

@@ -12,6 +12,7 @@ mod pcs {
     pub(crate) mod daily;
     pub(crate) mod guest;
     pub(crate) mod on_node;
+    pub(crate) mod recovery;
     pub(crate) mod remote;
     pub(crate) mod replace;
 }
@@ -22,7 +23,7 @@ use std::sync::Arc;
 use libtest_mimic::{Arguments, Trial};
 use pcmk_interop::{Daemon, Result, Suite, World, images};
 use pcs::bed::{Bed, Test};
-use pcs::{crm, daily, guest, on_node, remote, replace};
+use pcs::{crm, daily, guest, on_node, recovery, remote, replace};
 
 const ALL: &[Suite] = &Suite::STABLE;
 /// pcs 0.11 under Pacemaker 2.1.5 removes the connection's constraints first and the connection later: the cluster
@@ -44,6 +45,8 @@ const TESTS: &[(&str, &[Suite], Test)] = &[
     ("crm_on_the_node", ALL, on_node::crm),
     ("crm_node", ALL, crm::node),
     ("crm_resource", ALL, crm::resource),
+    ("recovery_agents_with_pcs", ALL, recovery::pcs),
+    ("recovery_agents_with_crm", ALL, recovery::crm),
     ("replace_with_pcs", ALL, replace::with_pcs),
     ("replace_with_crm", ALL, replace::with_crm),
     ("remove_remote", ALL, remote::remove),

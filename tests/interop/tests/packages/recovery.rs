@@ -128,7 +128,7 @@ pub(crate) fn remove_and_purge(world: &World, suite: Suite, files: &Files) -> Re
     let traces = "find / -xdev \\( -iname '*nova-ha*' -o -name 'fence_nova*' -o -name '*nova-evacuate*' \\) \
                   -not -path '/proc/*' -not -path '/var/tmp/*' -not -path '/rig/*' -not -path '/var/cache/*' \
                   -not -path '/var/lib/dpkg/*' | sort";
-    let left = "/etc/needrestart/conf.d/nova-ha.conf\n/etc/pcmk-remote/nova-ha.key\n/etc/pcmk-remote/nova-ha.toml\n\
+    let left = "/etc/logrotate.d/nova-ha\n/etc/needrestart/conf.d/nova-ha.conf\n/etc/pcmk-remote/nova-ha.key\n/etc/pcmk-remote/nova-ha.toml\n\
                 /var/lib/pcmk-remote/nova-ha\n";
     let seen: String = node
         .sh(traces)?

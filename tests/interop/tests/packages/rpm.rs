@@ -113,7 +113,7 @@ pub(crate) fn recovery_contents(_: &World, files: &Files) -> Result<()> {
     }
     same(
         "configuration files",
-        "/etc/pcmk-remote/nova-ha.toml\n/etc/pcmk-remote/nova-policy.toml\n/etc/pcmk-remote/power.toml",
+        "/etc/logrotate.d/nova-ha\n/etc/pcmk-remote/nova-ha.toml\n/etc/pcmk-remote/nova-policy.toml\n/etc/pcmk-remote/power.toml",
         ask("--configfiles")?.trim(),
     )?;
     let modes = ask("--queryformat=[%{FILENAMES} %{FILEUSERNAME}:%{FILEGROUPNAME} %{FILEMODES:perms}\n]")?;
