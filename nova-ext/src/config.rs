@@ -36,6 +36,8 @@ pub struct Config {
     pub cloud: Option<Source>,
     /// Where files are.
     pub files: Files,
+    /// How hosts are fenced.
+    pub fence: Fence,
     /// What is run around a recovery.
     pub hooks: Hooks,
     /// How a host returns to service.
@@ -60,6 +62,15 @@ pub struct Files {
     pub key: PathBuf,
     /// Requests, proofs, journal: what must outlive a process.
     pub state: PathBuf,
+}
+
+/// `[fence]`
+#[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Fence {
+    /// Whether the proof of another device survives that the host is switched on again at once, as by a cluster that
+    /// reboots. Only where nothing but Pacemaker starts nova-compute.
+    pub reboot_counts: bool,
 }
 
 /// `[hooks]`
@@ -140,6 +151,11 @@ impl Files {
     /// What stops the engine from beginning anything.
     pub fn frozen(&self) -> PathBuf {
         self.state.join("frozen")
+    }
+
+    /// Where the engine says how it is.
+    pub fn socket(&self) -> PathBuf {
+        self.state.join("engine.sock")
     }
 
     /// Names that Nova had when it last answered.
@@ -269,7 +285,7 @@ fn line_of(text: &str, what: &str) -> usize {
 }
 
 /// A text file that nobody else can change.
-fn read(path: &Path) -> Result<String, ConfigError> {
+pub(crate) fn read(path: &Path) -> Result<String, ConfigError> {
     let io = |source| ConfigError::Io { path: path.to_owned(), source };
     // Opening a pipe must not wait for its writer.
     let file = match OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {

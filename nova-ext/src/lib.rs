@@ -20,4 +20,5 @@ pub mod process;
 pub mod proof;
 pub mod report;
 pub mod secret;
+pub mod serve;
 pub mod stamp;

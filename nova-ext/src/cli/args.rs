@@ -3,7 +3,9 @@
 
 use clap::{Parser, Subcommand};
 
-use super::power;
+use std::path::PathBuf;
+
+use super::{engine, power, report, switch, validate};
 
 const AFTER_HELP: &str = "\
 Exit codes:
@@ -16,6 +18,9 @@ Exit codes:
 #[derive(Debug, Parser)]
 #[command(name = "nova-ha", version, after_help = AFTER_HELP, max_term_width = 100)]
 pub(super) struct Args {
+    /// The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one
+    #[arg(long, short = 'c', global = true, value_name = "FILE")]
+    pub(super) config: Option<PathBuf>,
     #[command(subcommand)]
     pub(super) command: Command,
 }
@@ -24,6 +29,22 @@ pub(super) struct Args {
 pub(super) enum Command {
     /// Read and switch the power of a host
     Power(Box<power::Options>),
+    /// Run the engine, as ocf:pcmk-remote:nova-evacuate does
+    Engine(engine::Options),
+    /// Say how the engine of this controller is, what waits for it, and which hosts are proven off
+    Status(report::Status),
+    /// List incidents, or report one: timeline as text, JSON or page
+    Report(report::Report),
+    /// Say what was decided about a server or a host, and why
+    Explain(report::Explain),
+    /// Let a host return to service
+    Return(switch::Return),
+    /// Begin nothing until thaw; fencing goes on
+    Freeze(switch::Freeze),
+    /// Begin things again
+    Thaw,
+    /// Check configuration, credentials, roles, power devices and names
+    Validate(validate::Options),
     /// Print a completion script
     Completions {
         /// For this shell

@@ -1,7 +1,13 @@
 //! `nova-ha`: what an operator runs to see, prepare and repair the recovery of computes.
 
+mod agent;
 mod args;
+mod engine;
+mod log;
 mod power;
+mod report;
+mod switch;
+mod validate;
 
 use std::ffi::OsString;
 use std::io::{self, Write as _};
@@ -9,6 +15,7 @@ use std::process::ExitCode;
 
 use clap::{CommandFactory as _, Parser as _};
 
+use crate::config::Config;
 use args::{Args, Command};
 
 /// How this ends.
@@ -45,6 +52,16 @@ impl Failure {
 
 /// The whole program: command line to exit code.
 pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    // For Pacemaker alone, through the file in packaging/ocf: no command of people's.
+    if let [_, word, kind, action @ ..] = &arguments[..]
+        && word == "agent"
+        && kind == "nova-evacuate"
+    {
+        let action = action.first().map_or("usage".into(), |action| action.to_string_lossy());
+        let ran = wait_for(async { Ok(agent::run(&action).await) });
+        return ExitCode::from(ran.unwrap_or(1));
+    }
     let args = match Args::try_parse_from(arguments) {
         Ok(args) => args,
         Err(error) => {
@@ -63,8 +80,17 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 fn run(args: &Args) -> Result<Exit, Failure> {
+    let config = || Config::load(args.config.as_deref()).map_err(Failure::failed);
     match &args.command {
         Command::Power(options) => wait_for(power::run(options)),
+        Command::Engine(options) => wait_for(engine::run(options, args.config.as_ref())),
+        Command::Status(options) => wait_for(report::status(options, &config()?)),
+        Command::Report(options) => report::report(options, &config()?),
+        Command::Explain(options) => report::explain(options, &config()?),
+        Command::Return(options) => switch::comeback(options, &config()?),
+        Command::Freeze(options) => switch::freeze(options, &config()?),
+        Command::Thaw => switch::thaw(&config()?),
+        Command::Validate(options) => wait_for(validate::run(options, &config()?)),
         Command::Completions { shell } => print(completions(*shell).as_bytes()),
     }
 }

@@ -249,7 +249,15 @@ impl Comebacks {
         match happened {
             Happened::Wanted(wanted) => self.want(wanted, now),
             Happened::Fenced(host) => drop(self.hosts.remove(&host)),
-            Happened::Evacuating(hosts) => self.evacuating = hosts,
+            Happened::Evacuating(hosts) => {
+                for host in &hosts {
+                    // It has failed again on its way.
+                    if let Some(one) = self.hosts.get_mut(host).filter(|one| one.step != Step::Evacuation) {
+                        one.back_to_the_beginning(now);
+                    }
+                }
+                self.evacuating = hosts;
+            }
             Happened::Quarantined(hosts) => self.quarantined = hosts,
             Happened::Tick => {}
             Happened::Powered(host, read) => self.answer(&host, now, |it| match read {
@@ -306,7 +314,10 @@ impl Comebacks {
         let Some(one) = self.hosts.get_mut(host) else { return };
         one.busy = false;
         let before = one.step;
-        what(one);
+        // The answer to a question of before it failed again.
+        if before != Step::Evacuation {
+            what(one);
+        }
         self.tell(host, before, now);
     }
 
@@ -434,6 +445,12 @@ impl One {
         self.step = step;
         self.trouble = None;
         self.due = now;
+    }
+
+    fn back_to_the_beginning(&mut self, now: Mono) {
+        self.enter(Step::Evacuation, now);
+        self.wanted.power_on = false;
+        (self.was_read, self.first, self.service) = (false, None, None);
     }
 
     fn again(&mut self, why: String, now: Mono) {

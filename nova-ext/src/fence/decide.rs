@@ -234,6 +234,8 @@ impl Fencing {
 pub(super) struct Unfencing {
     /// Whether this agent switches the power.
     own: bool,
+    /// Whether the proof of another device outlives its switching on.
+    outlives: bool,
     power_within: Duration,
     /// The power is left to the engine.
     later: bool,
@@ -241,22 +243,25 @@ pub(super) struct Unfencing {
 }
 
 impl Unfencing {
-    pub(super) fn new(own: bool, power_within: Duration) -> Self {
-        Self { own, power_within, later: false, left: Vec::new() }
+    pub(super) fn new(own: bool, outlives: bool, power_within: Duration) -> Self {
+        Self { own, outlives, power_within, later: false, left: Vec::new() }
     }
 
     /// What is done next.
     pub(super) fn handle(&mut self, input: Input) -> Act {
         match input {
             Input::Begin if self.own => Act::Look(LOOKING),
-            Input::Begin | Input::On => self.note(),
+            Input::Begin if self.outlives => self.note(),
+            Input::On => self.note(),
+            Input::ProofEnded(Ok(())) if !self.own => self.note(),
             // While guests are started elsewhere the host stays off: that is what their evacuation rests on.
             Input::Looked(true) => {
                 self.later = true;
                 self.note()
             }
-            // Before, for a host that may be on must not be proven off.
-            Input::Looked(false) => Act::EndProof(LAST_NOTE),
+            // Before, for a host that may be on must not be proven off. Whoever else switches the power has done so, or
+            // is about to.
+            Input::Begin | Input::Looked(false) => Act::EndProof(LAST_NOTE),
             Input::ProofEnded(Ok(())) => Act::PowerOn(self.power_within),
             Input::ProofEnded(Err(why)) => Act::End(End::Failed(format!(
                 "the host is not switched on, as the proof of its being off cannot be ended: {why}"

@@ -117,6 +117,8 @@ struct Work {
     keep: Keep,
     /// The proof as a signed line.
     proof: Option<String>,
+    /// Whether the proof was ended.
+    ended: bool,
     story: Vec<Event>,
     stamps: Vec<Stamp>,
     /// Logging in while the power goes off.
@@ -138,6 +140,7 @@ impl Work {
             incident: IncidentId::new_random(),
             at,
             proof: None,
+            ended: false,
             story: Vec::new(),
             stamps: Vec::new(),
             cloud: None,
@@ -149,7 +152,8 @@ impl Work {
         let (action, record, power) = (told.action, told.record, told.power_timeout);
         let began = Instant::now();
         if action == Action::On {
-            let mut unfencing = Unfencing::new(self.device.is_some(), power);
+            let mut unfencing =
+                Unfencing::new(self.device.is_some(), self.scene.config.fence.reboot_counts, power);
             let mut act = unfencing.handle(Input::Begin);
             loop {
                 say.info(format!("{}: {act:?}", self.host));
@@ -276,6 +280,7 @@ impl Work {
     }
 
     async fn end_proof(&mut self, within: Duration) -> Result<(), String> {
+        self.ended = true;
         let (ledger, host) = (self.keep.ledger(), self.host.clone());
         on_disk(within, move || keep::end(&ledger, &host)).await
     }
@@ -419,6 +424,7 @@ impl Work {
     async fn announce(&mut self, within: Duration) -> Result<(), String> {
         let (attributes, node) = (&self.attributes, &self.node);
         if self.scene.told.action == Action::On {
+            let ended = self.ended;
             // What is over is cleared, so that nobody waits for it; what is under way stays.
             let clear = async {
                 let values = attributes.values(EVACUATE).await?;
@@ -427,6 +433,10 @@ impl Work {
                 };
                 if values.iter().any(over) {
                     attributes.remove(EVACUATE, node).await?;
+                }
+                if ended {
+                    // For the controller whose engine believes the proof.
+                    attributes.set(PROOF, node, &format!("on {}", Stamp::now())).await?;
                 }
                 Ok::<(), crate::handover::AttributeError>(())
             };

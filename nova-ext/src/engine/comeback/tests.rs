@@ -281,3 +281,21 @@ fn one_that_nobody_has_forced_down_is_not_forced_up() {
     world.run(300);
     assert_eq!(world.did("c1"), ["enable", "forget"]);
 }
+
+#[test]
+fn one_that_fails_on_its_way_begins_again() {
+    let mut world = World::new(RULES, &[("c1", Fake { canary: Err("wait".into()), ..Fake::fenced() })]);
+    world.want("c1", false);
+    world.run(100);
+    assert!(world.did("c1").contains(&"canary"));
+    let fake = world.hosts.get_mut(&host("c1")).unwrap();
+    *fake = Fake { starts: Duration::from_secs(900), ..Fake::fenced() };
+    world.happen(Happened::Evacuating(vec![host("c1")]));
+    world.log.clear();
+    world.run(500);
+    assert!(world.did("c1").is_empty(), "{:?}", world.log);
+    world.happen(Happened::Evacuating(Vec::new()));
+    world.run(1200);
+    assert_eq!(world.did("c1"), ["force up", "canary", "enable", "forget"]);
+    assert_eq!(world.hosts[&host("c1")].refused, 0);
+}

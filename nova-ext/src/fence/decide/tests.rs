@@ -180,7 +180,7 @@ fn disabled_does_nothing_but_never_without_proof() {
 
 /// All acts and the end of an unfencing.
 fn unfence(own: bool, busy: bool, on: Result<(), &str>, noted: Result<(), &str>) -> (Vec<Act>, End) {
-    let mut unfencing = Unfencing::new(own, POWER);
+    let mut unfencing = Unfencing::new(own, false, POWER);
     let mut acts = Vec::new();
     let mut act = unfencing.handle(Input::Begin);
     loop {
@@ -217,7 +217,10 @@ fn power_on_ends_the_proof_and_asks_for_the_return() {
     );
     assert!(done(&end).is_empty());
     let (acts, _) = unfence(false, false, Ok(()), Ok(()));
-    assert!(matches!(acts[..], [Act::Note { .. }, Act::Announce(_), Act::End(_)]), "{acts:?}");
+    assert!(
+        matches!(acts[..], [Act::EndProof(_), Act::Note { .. }, Act::Announce(_), Act::End(_)]),
+        "{acts:?}"
+    );
 }
 
 #[test]

@@ -1,0 +1,320 @@
+//! The resource agent `ocf:pcmk-remote:nova-evacuate`: keeps `nova-ha engine` on one controller.
+//!
+//! Takes the parameters of `NovaEvacuate`. A password goes to the engine in its environment, never on a command line.
+
+use std::fmt::Write as _;
+use std::fs::{self, OpenOptions};
+use std::io::{self, Write as _};
+use std::os::unix::fs::OpenOptionsExt as _;
+use std::path::PathBuf;
+use std::process::Stdio;
+use std::time::Duration;
+
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+use tokio::process::Command;
+use tokio::time::{Instant, sleep};
+
+use crate::config::Config;
+use crate::serve::{self, Health};
+
+const OK: u8 = 0;
+const GENERIC: u8 = 1;
+const UNIMPLEMENTED: u8 = 3;
+const CONFIGURED: u8 = 6;
+const NOT_RUNNING: u8 = 7;
+
+/// An engine that has taken no order for so long hangs.
+const HANGS: Duration = Duration::from_secs(60);
+/// For its socket to answer.
+const ANSWER: Duration = Duration::from_secs(5);
+/// For it to begin, and to end by itself.
+const PATIENCE: Duration = Duration::from_secs(15);
+const LOOK: Duration = Duration::from_millis(100);
+
+/// Name, default, whether it takes yes or no, what it is.
+const PARAMETERS: &[(&str, &str, bool, &str)] = &[
+    ("config", "/etc/pcmk-remote/nova-ha.toml", false, "Configuration of nova-ha"),
+    ("auth_url", "", false, "Keystone's URL; without it the credentials of the configuration are used"),
+    ("username", "", false, "Keystone user"),
+    (
+        "password",
+        "",
+        false,
+        "Keystone password. Everybody who can read the cluster's configuration can read it: prefer a credentials file",
+    ),
+    ("tenant_name", "", false, "Keystone project"),
+    ("user_domain", "Default", false, "Keystone domain of the user"),
+    ("project_domain", "Default", false, "Keystone domain of the project"),
+    (
+        "domain",
+        "",
+        false,
+        "Accepted for compatibility: names of hosts are matched by the configuration and by Nova's list",
+    ),
+    ("endpoint_type", "internalURL", false, "Which of Nova's endpoints to use with auth_url"),
+    ("region_name", "", false, "Region of Nova in Keystone's catalog"),
+    ("insecure", "0", true, "Accept any TLS certificate. Not recommended"),
+    (
+        "no_shared_storage",
+        "0",
+        true,
+        "Accepted for compatibility: Nova finds it out by itself, the policy says what may be lost",
+    ),
+    ("evacuate_delay", "0", false, "Accepted for compatibility: nothing is waited for that can be checked"),
+];
+
+/// Runs an action with the parameters of the environment.
+pub(super) async fn run(action: &str) -> u8 {
+    match action {
+        "meta-data" | "metadata" => {
+            let _ = io::stdout().write_all(metadata().as_bytes());
+            OK
+        }
+        "usage" | "help" => {
+            let _ =
+                io::stdout().write_all(b"usage: nova-evacuate {start|stop|monitor|validate-all|meta-data}\n");
+            OK
+        }
+        "start" | "stop" | "monitor" | "status" | "validate-all" => {
+            act(action).await.unwrap_or_else(|(code, why)| {
+                let _ = writeln!(io::stderr(), "ocf-exit-reason:{why}");
+                code
+            })
+        }
+        other => {
+            let _ = writeln!(io::stderr(), "ocf-exit-reason:there is no action {other:?}");
+            UNIMPLEMENTED
+        }
+    }
+}
+
+type Why = (u8, String);
+
+async fn act(action: &str) -> Result<u8, Why> {
+    let path = parameter("config");
+    let config = match Config::load(path.as_deref().map(std::path::Path::new)) {
+        Ok(config) => config,
+        // Nothing must keep the cluster from stopping it.
+        Err(_) if action == "stop" => Config::default(),
+        Err(error) => return Err((CONFIGURED, error.to_string())),
+    };
+    match action {
+        "start" => start(&config, path).await,
+        "stop" => stop(&config).await,
+        "validate-all" => validate(&config).map(|()| OK),
+        _ => monitor(&config).await,
+    }
+}
+
+fn parameter(name: &str) -> Option<String> {
+    std::env::var(format!("OCF_RESKEY_{name}")).ok().filter(|value| !value.is_empty())
+}
+
+/// What the engine's environment is made of, if the parameters have a login.
+fn login() -> Result<Vec<(&'static str, String)>, Why> {
+    let Some(url) = parameter("auth_url") else { return Ok(Vec::new()) };
+    let mut environment = vec![("OS_AUTH_URL", url)];
+    for (name, variable) in
+        [("username", "OS_USERNAME"), ("password", "OS_PASSWORD"), ("tenant_name", "OS_PROJECT_NAME")]
+    {
+        let value =
+            parameter(name).ok_or_else(|| (CONFIGURED, format!("auth_url is set, and {name} is not")))?;
+        environment.push((variable, value));
+    }
+    let or = |name: &str, default: &str| parameter(name).unwrap_or_else(|| default.to_owned());
+    environment.push(("OS_USER_DOMAIN_NAME", or("user_domain", "Default")));
+    environment.push(("OS_PROJECT_DOMAIN_NAME", or("project_domain", "Default")));
+    let endpoint = or("endpoint_type", "internalURL");
+    if !["internalURL", "publicURL", "adminURL"].contains(&endpoint.as_str()) {
+        return Err((
+            CONFIGURED,
+            format!("endpoint_type is {endpoint:?} and must be internalURL, publicURL or adminURL"),
+        ));
+    }
+    environment.push(("OS_INTERFACE", endpoint));
+    environment.extend(parameter("region_name").map(|region| ("OS_REGION_NAME", region)));
+    if parameter("insecure")
+        .is_some_and(|it| ["1", "yes", "true", "on"].contains(&it.to_ascii_lowercase().as_str()))
+    {
+        environment.push(("OS_INSECURE", "1".into()));
+    }
+    Ok(environment)
+}
+
+fn validate(config: &Config) -> Result<(), Why> {
+    let wrong = |error: &dyn std::fmt::Display| (CONFIGURED, error.to_string());
+    serve::policy(config).map_err(|error| wrong(&error))?;
+    serve::map(config).map_err(|error| wrong(&error))?;
+    if login()?.is_empty() {
+        serve::settings(config, false).map_err(|error| wrong(&error))?;
+    }
+    Ok(())
+}
+
+async fn health(config: &Config) -> io::Result<Health> {
+    serve::ask(config.files.socket(), ANSWER).await
+}
+
+async fn monitor(config: &Config) -> Result<u8, Why> {
+    match health(config).await {
+        Ok(Health { beat_ms: Some(ms), .. }) if Duration::from_millis(ms) > HANGS => {
+            Err((GENERIC, format!("the engine has taken no order for {} s: it hangs", ms / 1000)))
+        }
+        Ok(_) => Ok(OK),
+        Err(error) => match running(config) {
+            Some(pid) => Err((GENERIC, format!("the engine (process {pid}) does not answer: {error}"))),
+            None => Ok(NOT_RUNNING),
+        },
+    }
+}
+
+async fn start(config: &Config, path: Option<String>) -> Result<u8, Why> {
+    if health(config).await.is_ok() {
+        return Ok(OK);
+    }
+    validate(config)?;
+    let failed = |what: &str, error: io::Error| (GENERIC, format!("{what}: {error}"));
+    fs::create_dir_all(&config.files.state).map_err(|error| failed("state folder", error))?;
+    let log = config.files.state.join("engine.log");
+    let open = |truncate: bool| {
+        OpenOptions::new()
+            .append(!truncate)
+            .write(true)
+            .create(true)
+            .truncate(truncate)
+            .mode(0o600)
+            .open(&log)
+    };
+    // Of earlier lives, the journal is kept; the log only as long as it is small.
+    let large = fs::metadata(&log).is_ok_and(|about| about.len() > 16 << 20);
+    let log = open(large).map_err(|error| failed("engine.log", error))?;
+    let environment = login()?;
+    let program = std::env::current_exe().map_err(|error| failed("nova-ha", error))?;
+    let mut command = Command::new(program);
+    command.args(path.iter().flat_map(|path| ["--config", path.as_str()]));
+    command.arg("engine");
+    if !environment.is_empty() {
+        command.arg("--from-environment");
+    }
+    // What Pacemaker gave this agent is not the engine's; above all not the password twice.
+    for (name, _) in std::env::vars_os() {
+        if name.to_string_lossy().starts_with("OCF_RESKEY_") {
+            command.env_remove(name);
+        }
+    }
+    let mut child = command
+        .envs(environment)
+        .current_dir("/")
+        .process_group(0)
+        .stdin(Stdio::null())
+        .stdout(Stdio::null())
+        .stderr(log)
+        .spawn()
+        .map_err(|error| failed("nova-ha engine", error))?;
+    let pid = child.id().unwrap_or_default();
+    fs::write(pid_file(config), format!("{pid}\n")).map_err(|error| failed("engine.pid", error))?;
+    let until = Instant::now() + PATIENCE;
+    loop {
+        if health(config).await.is_ok_and(|health| health.pid == pid) {
+            return Ok(OK);
+        }
+        if let Ok(Some(status)) = child.try_wait() {
+            return Err((
+                GENERIC,
+                format!("the engine has ended at once ({status}): {}", last_words(config)),
+            ));
+        }
+        if Instant::now() >= until {
+            return Err((GENERIC, "the engine runs and does not answer".into()));
+        }
+        sleep(LOOK).await;
+    }
+}
+
+async fn stop(config: &Config) -> Result<u8, Why> {
+    let Some(pid) = running(config) else { return Ok(OK) };
+    for (signal, patience) in [(Signal::SIGTERM, PATIENCE), (Signal::SIGKILL, PATIENCE)] {
+        let _ = kill(Pid::from_raw(pid), signal);
+        let until = Instant::now() + patience;
+        while Instant::now() < until {
+            if running(config).is_none() {
+                let _ = fs::remove_file(pid_file(config));
+                return Ok(OK);
+            }
+            sleep(LOOK).await;
+        }
+    }
+    Err((GENERIC, format!("the engine (process {pid}) does not end")))
+}
+
+fn pid_file(config: &Config) -> PathBuf {
+    config.files.state.join("engine.pid")
+}
+
+/// Its process, if it is one of ours.
+fn running(config: &Config) -> Option<i32> {
+    let pid: i32 = fs::read_to_string(pid_file(config)).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
+    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
+    let mut words = line.split(|byte| *byte == 0);
+    let ours = words.next()?.ends_with(b"nova-ha") && words.any(|word| word == b"engine");
+    ours.then_some(pid)
+}
+
+fn last_words(config: &Config) -> String {
+    let text = fs::read_to_string(config.files.state.join("engine.log")).unwrap_or_default();
+    text.lines().last().unwrap_or("nothing was said").chars().take(300).collect()
+}
+
+fn metadata() -> String {
+    let escaped = |text: &str| {
+        text.replace('&', "&amp;").replace('<', "&lt;").replace('>', "&gt;").replace('"', "&quot;")
+    };
+    let mut xml = format!(
+        "<?xml version=\"1.0\"?>\n<resource-agent name=\"nova-evacuate\" version=\"{}\">\n<version>1.1</version>\n\
+         <longdesc lang=\"en\">\nKeeps the engine of nova-ha on one controller: it takes up the evacuation of computes that fence_nova or \
+         fence_compute has fenced, follows every server to its end, and lets the hosts return to service. Takes the \
+         parameters of NovaEvacuate.\n</longdesc>\n<shortdesc lang=\"en\">Evacuates fenced computes of OpenStack Nova</shortdesc>\n<parameters>\n",
+        env!("CARGO_PKG_VERSION")
+    );
+    for (name, default, flag, about) in PARAMETERS {
+        let kind = if *flag { "boolean" } else { "string" };
+        let default = if default.is_empty() { String::new() } else { format!(" default=\"{default}\"") };
+        let about = escaped(about);
+        // No errors: into a string.
+        let _ = write!(
+            xml,
+            "<parameter name=\"{name}\" unique=\"0\" required=\"0\">\n<longdesc lang=\"en\">\n{about}\n</longdesc>\n\
+             <shortdesc lang=\"en\">{about}</shortdesc>\n<content type=\"{kind}\"{default}/>\n</parameter>\n"
+        );
+    }
+    xml.push_str(
+        "</parameters>\n<actions>\n<action name=\"start\" timeout=\"30s\"/>\n<action name=\"stop\" timeout=\"40s\"/>\n\
+         <action name=\"monitor\" timeout=\"20s\" interval=\"10s\" depth=\"0\"/>\n<action name=\"validate-all\" timeout=\"20s\"/>\n\
+         <action name=\"meta-data\" timeout=\"5s\"/>\n</actions>\n</resource-agent>\n",
+    );
+    xml
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_nova_evacuate_took_is_taken() {
+        let xml = metadata();
+        for name in [
+            "auth_url",
+            "username",
+            "password",
+            "tenant_name",
+            "domain",
+            "endpoint_type",
+            "region_name",
+            "insecure",
+            "no_shared_storage",
+        ] {
+            assert_eq!(xml.matches(&format!("<parameter name=\"{name}\"")).count(), 1, "{name}");
+        }
+    }
+}

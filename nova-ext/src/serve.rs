@@ -1,0 +1,190 @@
+//! `nova-ha engine`: takes up requests (files of this controller, node attributes of the cluster), gives them to the
+//! engine, lets hosts return, and says how it is on a socket.
+
+mod hooks;
+mod proofs;
+mod returns;
+mod socket;
+mod switches;
+mod takeup;
+
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
+
+use tokio::net::TcpListener;
+use tokio::sync::{mpsc, watch};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+pub use socket::{Health, ask};
+pub use switches::{freeze, frozen, release, thaw};
+
+use crate::cloud::{Cloud, CloudError, Environment, Retry, Settings, SettingsError, Source};
+use crate::config::{Config, ConfigError, NameError, Names};
+use crate::engine;
+use crate::engine::journal::{Journal, JournalError};
+use crate::engine::run::{Order, RunError, Status};
+use crate::policy::{Policy, PolicyError};
+use crate::power::{Map, MapError};
+use crate::proof::signed::Signer;
+
+/// Orders that may wait for the engine.
+const ORDERS: usize = 256;
+/// Between two tries to reach the cloud.
+const PAUSE: Duration = Duration::from_secs(5);
+
+/// Why the engine does not run.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// The configuration.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Its names.
+    #[error(transparent)]
+    Names(#[from] NameError),
+    /// The policy.
+    #[error("{path}: {error}", path = .0.display(), error = .1)]
+    Policy(PathBuf, #[source] PolicyError),
+    /// There is none.
+    #[error("{path} is missing: it says which servers are evacuated, which nobody can guess", path = .0.display())]
+    NoPolicy(PathBuf),
+    /// The map of power devices.
+    #[error(transparent)]
+    Map(#[from] MapError),
+    /// The credentials.
+    #[error(transparent)]
+    Settings(#[from] SettingsError),
+    /// The cloud says no for good.
+    #[error(transparent)]
+    Cloud(#[from] CloudError),
+    /// The journal.
+    #[error(transparent)]
+    Journal(#[from] JournalError),
+    /// It had to end.
+    #[error(transparent)]
+    Run(#[from] RunError),
+    /// The system says no.
+    #[error("{0}: {1}")]
+    Io(String, #[source] std::io::Error),
+}
+
+/// What the parts share.
+pub(crate) struct Shared {
+    pub(crate) config: Config,
+    pub(crate) names: Names,
+    pub(crate) map: Option<Map>,
+    pub(crate) signer: Option<Signer>,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) status: watch::Receiver<Arc<Status>>,
+}
+
+/// The policy.
+pub fn policy(config: &Config) -> Result<Policy, ServeError> {
+    match crate::config::read(&config.files.policy) {
+        Ok(text) => {
+            Policy::parse(&text).map_err(|error| ServeError::Policy(config.files.policy.clone(), error))
+        }
+        Err(ConfigError::Missing(path)) => Err(ServeError::NoPolicy(path)),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// The map of power devices, if there is one.
+pub fn map(config: &Config) -> Result<Option<Map>, MapError> {
+    if config.files.map.exists() { Map::load(&config.files.map).map(Some) } else { Ok(None) }
+}
+
+/// The cloud's settings: the environment's if `by_environment`.
+pub fn settings(config: &Config, by_environment: bool) -> Result<Settings, SettingsError> {
+    if by_environment {
+        Settings::load(&Source::Environment, &Environment::of_this_process())
+    } else {
+        config.cloud_settings()
+    }
+}
+
+/// Runs until it is told to end.
+pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeError> {
+    let names = Names::new(&config.hosts)?;
+    let policy = policy(&config)?;
+    let map = map(&config)?;
+    let signer = Signer::from_file(&config.files.key)
+        .inspect_err(|error| warn!("proofs of other controllers cannot be checked: {error}"))
+        .ok();
+    let settings = settings(&config, by_environment)?;
+    let journal = Journal::open(&config.files.state)?;
+    let metrics = match config.engine.metrics {
+        Some(address) => {
+            let bound = TcpListener::bind(address).await;
+            Some(bound.map_err(|error| ServeError::Io(format!("metrics address {address}"), error))?)
+        }
+        None => None,
+    };
+    let (beat, seen) = watch::channel(None);
+    let (told, status) = watch::channel(Arc::new(Status::default()));
+    let socket = socket::Socket::bind(&config.files.socket())?;
+    let listening = tokio::spawn(socket.serve(status.clone(), seen));
+    // Monitored from here on: while the cloud does not answer, it waits.
+    let cloud = connect(&settings).await?;
+    info!(microversion = %cloud.microversion(), "the engine is ready");
+    let (orders, ordered) = mpsc::channel(ORDERS);
+    let shared = Arc::new(Shared { names, map, signer, orders: orders.clone(), status, config });
+    let engine = engine::run::run(
+        engine::Settings {
+            to_stopped: policy.start.stopped_first
+                && cloud.microversion() >= crate::cloud::Microversion::EVACUATE_STOPPED,
+            policy,
+            controller: controller(),
+        },
+        journal,
+        cloud.clone(),
+        (proofs::Known::new(Arc::clone(&shared)), hooks::Configured::new(&shared.config)),
+        ordered,
+        (told, metrics),
+    );
+    let (wanted, wishes) = mpsc::channel(ORDERS);
+    let around = async {
+        tokio::join!(
+            takeup::files(&shared, &cloud, &wanted),
+            takeup::attributes(&shared, &cloud, &wanted),
+            switches::watch(&shared),
+            socket::beat(&orders, &beat),
+            returns::run(&shared, &cloud, wishes),
+        );
+    };
+    // Whatever ends first ends all: the resource agent starts it again, and the journal knows where it was.
+    let ended = tokio::select! {
+        ended = engine => ended.map_err(ServeError::from),
+        () = around => Ok(()),
+        () = told_to_end() => Ok(()),
+    };
+    listening.abort();
+    ended
+}
+
+/// Waits for a cloud that does not answer; gives up on one that never will.
+async fn connect(settings: &Settings) -> Result<Cloud, CloudError> {
+    loop {
+        match Cloud::connect(settings).await {
+            Ok(cloud) => return Ok(cloud),
+            Err(error) if error.kind() == Retry::Never => return Err(error),
+            Err(error) => warn!("the cloud does not answer, trying again: {error}"),
+        }
+        sleep(PAUSE).await;
+    }
+}
+
+async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
+/// This controller's name.
+pub fn controller() -> String {
+    nix::unistd::gethostname().map_or_else(|_| "?".into(), |name| name.to_string_lossy().into_owned())
+}

@@ -1,0 +1,81 @@
+//! Whether a host is still off: its power device's word, and the ledger's.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use tracing::{info, warn};
+
+use super::Shared;
+use crate::engine::Read;
+use crate::engine::Trouble;
+use crate::engine::run::Proofs;
+use crate::ids::HostName;
+use crate::power::{self, Map, PowerState};
+use crate::proof::FenceProof;
+use crate::proof::ledger;
+use crate::stamp::Stamp;
+
+const ONE_LOOK: Duration = Duration::from_secs(10);
+
+/// The engine's view of proofs.
+pub(super) struct Known {
+    shared: Arc<Shared>,
+}
+
+impl Known {
+    pub(super) fn new(shared: Arc<Shared>) -> Self {
+        Self { shared }
+    }
+}
+
+impl Proofs for Known {
+    async fn current(&self, host: &HostName) -> Read<Option<FenceProof>> {
+        let path = self.shared.config.files.proofs();
+        if reads_on(self.shared.map.as_ref(), &self.shared.names, host).await {
+            info!(%host, "its power reads on: it is not proven off any more");
+            end(path, host.clone()).await?;
+            return Ok(None);
+        }
+        let host = host.clone();
+        on_disk(move || Ok(ledger::Proofs::load(&path)?.current(&host).cloned())).await
+    }
+}
+
+/// A device that says nothing says nothing against the proof: boards lose their power with the host.
+async fn reads_on(map: Option<&Map>, names: &crate::config::Names, host: &HostName) -> bool {
+    let Some(map) = map else { return false };
+    let name = names.power(host).parse().unwrap_or_else(|_| host.clone());
+    let Ok(mut device) = map.device(&name) else { return false };
+    match power::status(device.as_mut(), ONE_LOOK).await {
+        Ok(outcome) => outcome.state == PowerState::On,
+        Err(error) => {
+            warn!(%host, "its power cannot be read: {error}");
+            false
+        }
+    }
+}
+
+/// Keeps a proof.
+pub(super) async fn record(path: std::path::PathBuf, proof: FenceProof) -> Read<()> {
+    on_disk(move || ledger::Proofs::load(&path)?.record(&proof)).await
+}
+
+/// No proof of the host holds any more.
+pub(super) async fn end(path: std::path::PathBuf, host: HostName) -> Read<()> {
+    on_disk(move || ledger::Proofs::load(&path)?.powered_on(&host, Stamp::now())).await
+}
+
+/// The proof that holds.
+pub(super) async fn current(path: std::path::PathBuf, host: HostName) -> Read<Option<FenceProof>> {
+    on_disk(move || Ok(ledger::Proofs::load(&path)?.current(&host).cloned())).await
+}
+
+async fn on_disk<T: Send + 'static>(
+    work: impl FnOnce() -> Result<T, ledger::LedgerError> + Send + 'static,
+) -> Read<T> {
+    let trouble = |why: String| Trouble { why, hopeless: false, overload: false };
+    match tokio::task::spawn_blocking(work).await {
+        Ok(done) => done.map_err(|error| trouble(error.to_string())),
+        Err(error) => Err(trouble(error.to_string())),
+    }
+}

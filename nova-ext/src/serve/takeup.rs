@@ -1,0 +1,344 @@
+//! Requests: found, checked, given to the engine, and forgotten when they have ended.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use tokio::sync::{mpsc, oneshot};
+use tokio::time::sleep;
+use tracing::{info, warn};
+
+use super::{Shared, controller, proofs};
+use crate::cloud::{Cloud, ServiceChange};
+use crate::config::{known_hosts, remember_hosts};
+use crate::engine::comeback::Wanted;
+use crate::engine::journal::{Entry, Event, Outcome};
+use crate::engine::run::Order;
+use crate::engine::{Answer, Request as EngineRequest};
+use crate::handover::{Attributes, EVACUATE, Evacuate, PROOF, Queue, Request, Value, Wish};
+use crate::ids::{HostName, IncidentId, NodeName};
+use crate::proof::FenceProof;
+use crate::stamp::Stamp;
+
+/// Between looks at the folder.
+const FILES: Duration = Duration::from_millis(200);
+/// Between looks at the attributes.
+const ATTRIBUTES: Duration = Duration::from_secs(1);
+/// The same while there is no cluster.
+const NO_CLUSTER: Duration = Duration::from_secs(10);
+/// What another controller has begun and not renewed for so long is taken over.
+const STALE: u64 = 60;
+/// For a tool of the cluster.
+const TOOL: Duration = Duration::from_secs(5);
+
+/// Hosts whose requests are under way here.
+static BUSY: Mutex<BTreeSet<HostName>> = Mutex::new(BTreeSet::new());
+
+fn begin(host: &HostName) -> bool {
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone())
+}
+
+fn over(host: &HostName) {
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
+}
+
+/// A request as far as the engine needs it.
+struct Taken {
+    incident: IncidentId,
+    host: HostName,
+    node: NodeName,
+    proof: FenceProof,
+    by: String,
+    story: Vec<Entry>,
+    power_on: bool,
+    evacuates: bool,
+    /// Whether it is a file.
+    file: bool,
+}
+
+/// Watches the folder.
+pub(super) async fn files(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>) {
+    let queue = Queue::new(shared.config.files.queue());
+    let mut complained: BTreeSet<String> = BTreeSet::new();
+    loop {
+        let list = {
+            let queue = queue.clone();
+            tokio::task::spawn_blocking(move || queue.list()).await
+        };
+        match list {
+            Ok(Ok(queued)) => {
+                for (path, why) in queued.bad {
+                    if complained.insert(path.display().to_string()) {
+                        warn!("{} is no request: {why}", path.display());
+                    }
+                }
+                let due = queued.requests.into_iter().filter(|request| request.is_due(Stamp::now()));
+                for request in due {
+                    one_file(shared, cloud, wanted, &queue, request, &mut complained).await;
+                }
+            }
+            Ok(Err(error)) if complained.insert(error.to_string()) => warn!("{error}"),
+            _ => {}
+        }
+        sleep(FILES).await;
+    }
+}
+
+async fn one_file(
+    shared: &Arc<Shared>,
+    cloud: &Cloud,
+    wanted: &mpsc::Sender<Wanted>,
+    queue: &Queue,
+    request: Request,
+    complained: &mut BTreeSet<String>,
+) {
+    match request.wish {
+        Wish::Return => {
+            let Request { host, id: incident, power_on, by, .. } = request;
+            // Known from here on; a host that returns is also found in Nova.
+            if wanted.try_send(Wanted { host, incident, power_on, by }).is_ok() {
+                let _ = queue.remove(incident);
+            }
+        }
+        Wish::Evacuate => match proof(shared, &request.host, request.proof.as_deref()).await {
+            Ok(proof) => {
+                let taken = Taken {
+                    incident: request.id,
+                    host: request.host,
+                    node: request.node,
+                    proof,
+                    by: request.by,
+                    story: request.story,
+                    power_on: request.power_on,
+                    evacuates: request.evacuates,
+                    file: true,
+                };
+                take(shared, cloud, wanted, taken);
+            }
+            Err(why) if complained.insert(format!("{}: {why}", request.id)) => {
+                warn!(incident = %request.id, host = %request.host, "not evacuated: {why}");
+            }
+            Err(_) => {}
+        },
+    }
+}
+
+/// Watches the attributes.
+pub(super) async fn attributes(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>) {
+    let attributes = Attributes::new(TOOL);
+    let mut complained: BTreeSet<String> = BTreeSet::new();
+    let mut powered: BTreeMap<String, String> = BTreeMap::new();
+    loop {
+        let values = match attributes.values(EVACUATE).await {
+            Ok(values) => values,
+            Err(error) => {
+                if complained.insert("cluster".into()) {
+                    warn!(
+                        "node attributes are not watched, requests come from this controller alone: {error}"
+                    );
+                }
+                sleep(NO_CLUSTER).await;
+                continue;
+            }
+        };
+        if complained.remove("cluster") {
+            info!("node attributes are watched");
+        }
+        let open: Vec<Value> = values.into_iter().filter(|value| is_open(&value.value)).collect();
+        let proofs = attributes.values(PROOF).await.unwrap_or_default();
+        for proof in &proofs {
+            // Somebody has switched it on, on another controller.
+            if proof.value.starts_with("on ")
+                && powered.insert(proof.node.clone(), proof.value.clone()).as_ref() != Some(&proof.value)
+            {
+                powered_on(shared, &proof.node).await;
+            }
+        }
+        for value in open {
+            let line = proofs.iter().find(|proof| proof.node == value.node).map(|proof| proof.value.clone());
+            if let Err(why) = one_attribute(shared, cloud, wanted, &value, line).await
+                && complained.insert(format!("{}: {why}", value.node))
+            {
+                warn!(node = %value.node, "not evacuated: {why}");
+            }
+        }
+        sleep(ATTRIBUTES).await;
+    }
+}
+
+fn is_open(value: &str) -> bool {
+    match Evacuate::parse(value) {
+        Evacuate::Wanted => true,
+        Evacuate::Over => false,
+        // Ours of an earlier life, or another controller's that has stopped.
+        Evacuate::Begun { by, since } => {
+            by == controller() || Stamp::now().as_secs().saturating_sub(since) > STALE
+        }
+    }
+}
+
+async fn powered_on(shared: &Shared, node: &str) {
+    let known = known_hosts(&shared.config.files.known_hosts());
+    let Ok(host) = shared.names.resolve(node, None, &known) else { return };
+    if let Err(trouble) = proofs::end(shared.config.files.proofs(), host.clone()).await {
+        warn!(%host, "{}", trouble.why);
+    }
+    let _ = shared.orders.send(Order::PoweredOn { host }).await;
+}
+
+async fn one_attribute(
+    shared: &Arc<Shared>,
+    cloud: &Cloud,
+    wanted: &mpsc::Sender<Wanted>,
+    value: &Value,
+    line: Option<String>,
+) -> Result<(), String> {
+    let node: NodeName = value.node.parse().map_err(|error: crate::ids::BadName| error.to_string())?;
+    let host = host_of(shared, cloud, &value.node).await?;
+    if BUSY.lock().unwrap_or_else(PoisonError::into_inner).contains(&host) {
+        return Ok(());
+    }
+    let mut line = line;
+    if line.is_none() {
+        // Whoever fenced told Nova at least.
+        let service = cloud.compute_service(&host).await.map_err(|error| error.to_string())?;
+        line = service.disabled_reason;
+    }
+    let proof = proof(shared, &host, line.as_deref()).await?;
+    let taken = Taken {
+        incident: IncidentId::new_random(),
+        host,
+        node,
+        proof,
+        by: "a node attribute".into(),
+        story: Vec::new(),
+        power_on: false,
+        evacuates: true,
+        file: false,
+    };
+    take(shared, cloud, wanted, taken);
+    Ok(())
+}
+
+/// The host of a node, by the configuration or by Nova's list.
+async fn host_of(shared: &Shared, cloud: &Cloud, node: &str) -> Result<HostName, String> {
+    let path = shared.config.files.known_hosts();
+    if let Ok(host) = shared.names.resolve(node, None, &known_hosts(&path)) {
+        return Ok(host);
+    }
+    let services = cloud.compute_services().await.map_err(|error| error.to_string())?;
+    let hosts: Vec<HostName> = services.into_iter().map(|service| service.host).collect();
+    let _ = remember_hosts(&path, &hosts);
+    shared.names.resolve(node, None, &hosts).map_err(|error| error.to_string())
+}
+
+/// The proof that the host is off: the ledger's, or the signed line's.
+async fn proof(shared: &Shared, host: &HostName, line: Option<&str>) -> Result<FenceProof, String> {
+    let path = shared.config.files.proofs();
+    if let Some(proof) = proofs::current(path.clone(), host.clone()).await.map_err(|trouble| trouble.why)? {
+        return Ok(proof);
+    }
+    let signer =
+        shared.signer.as_ref().ok_or("no proof on this controller, and no key to check those of others")?;
+    let line = line.ok_or("there is no proof that the host is off")?;
+    let proof = signer.verify(host, line).map_err(|refused| format!("the proof is not valid: {refused}"))?;
+    // So that powering on ends it here as well.
+    proofs::record(path.clone(), proof).await.map_err(|trouble| trouble.why)?;
+    proofs::current(path, host.clone())
+        .await
+        .map_err(|trouble| trouble.why)?
+        .ok_or_else(|| "the host was powered on after it was proven off".into())
+}
+
+/// Gives it to the engine and follows it to its end.
+fn take(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, taken: Taken) {
+    if !begin(&taken.host) {
+        return;
+    }
+    let (shared, cloud, wanted) = (Arc::clone(shared), cloud.clone(), wanted.clone());
+    tokio::spawn(async move {
+        let host = taken.host.clone();
+        follow(&shared, &cloud, &wanted, taken).await;
+        over(&host);
+    });
+}
+
+async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, taken: Taken) {
+    let Taken { incident, host, node, proof, by, story, power_on, evacuates, file } = taken;
+    let attributes = Attributes::new(TOOL);
+    let ended = if evacuates {
+        let how = if file { "queue file" } else { "node attribute" };
+        let mut story = story;
+        story.push(Entry::new(
+            Stamp::now(),
+            incident,
+            Event::HandedOver { host: host.clone(), how: how.into() },
+        ));
+        let request = EngineRequest { host: host.clone(), incident, proof, by };
+        evacuate(shared, request, story, &node, &attributes).await
+    } else {
+        only_mark(shared, cloud, &host).await
+    };
+    let Some(outcome) = ended else { return };
+    let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
+    if file && let Err(error) = Queue::new(shared.config.files.queue()).remove(incident) {
+        warn!(%incident, "{error}");
+    }
+    info!(%incident, %host, ?outcome, "the request has ended");
+    if shared.config.comeback.automatic || power_on {
+        let _ = wanted.send(Wanted { host, incident, power_on, by: "the engine".into() }).await;
+    }
+}
+
+async fn evacuate(
+    shared: &Shared,
+    request: EngineRequest,
+    story: Vec<Entry>,
+    node: &NodeName,
+    attributes: &Attributes,
+) -> Option<Outcome> {
+    let (taken, answered) = oneshot::channel();
+    let (ended, end) = oneshot::channel();
+    shared.orders.send(Order::Request { request, story, taken, ended }).await.ok()?;
+    if let Answer::Ended(outcome) = answered.await.ok()? {
+        return Some(outcome);
+    }
+    let mut end = end;
+    loop {
+        // Renewed, so that nobody takes it over.
+        let begun = Evacuate::Begun { by: controller(), since: Stamp::now().as_secs() };
+        let _ = attributes.set(EVACUATE, node, &begun.value()).await;
+        tokio::select! {
+            outcome = &mut end => return outcome.ok(),
+            () = sleep(Duration::from_secs(STALE / 2)) => {}
+        }
+    }
+}
+
+/// Nothing is to be evacuated: Nova is told that the host is down, and that is all.
+async fn only_mark(shared: &Shared, cloud: &Cloud, host: &HostName) -> Option<Outcome> {
+    loop {
+        let marked = async {
+            let service = cloud.compute_service(host).await?;
+            if service.forced_down {
+                return Ok(());
+            }
+            let change = ServiceChange {
+                forced_down: Some(true),
+                enabled: service.status_enabled.then_some(false),
+                disabled_reason: service
+                    .status_enabled
+                    .then(|| "nova-ha: fenced, nothing is evacuated".into()),
+            };
+            cloud.set_service(service.id, &change).await.map(|_| ())
+        };
+        match marked.await {
+            Ok(()) => return Some(Outcome::Complete),
+            Err(error) => warn!(%host, "Nova cannot be told that it is down: {error}"),
+        }
+        if shared.orders.is_closed() {
+            return None;
+        }
+        sleep(Duration::from_secs(5)).await;
+    }
+}
