@@ -13,7 +13,7 @@ mod place;
 mod redfish;
 
 pub use agent::{FenceAgent, FenceAgentSettings};
-pub use confirm::{Outcome, confirm_off, confirm_on, cycle, off_with_proof, status, switch_off};
+pub use confirm::{Outcome, confirm_off, confirm_on, cycle, off_with_proof, read_off, status, switch_off};
 pub use device::{Answer, Device, Look, Order, PowerState};
 pub use error::{PowerError, Retry};
 pub use ipmi::{Ipmi, IpmiSettings};

@@ -112,7 +112,7 @@ impl Engine {
 
     fn take_up(&mut self, request: Request) -> Answer {
         let Request { host, incident, proof, by } = request;
-        let open = self.incidents.iter_mut().find(|one| one.host == host && one.phase != Phase::Ended);
+        let open = self.incidents.iter_mut().find(|one| one.host == host && one.is_on());
         if let Some(one) = open {
             one.renew(proof, &mut self.shared);
             return Answer::Already(one.id);
@@ -158,15 +158,13 @@ impl Engine {
             Input::Tick => {}
             Input::Control(read) => self.control(read),
             Input::Proof { host, read } => {
-                let open =
-                    self.incidents.iter_mut().find(|one| one.host == host && one.phase != Phase::Ended);
+                let open = self.incidents.iter_mut().find(|one| one.host == host && one.is_on());
                 if let Some(one) = open {
                     one.proven(read, &mut self.shared);
                 }
             }
             Input::PoweredOn { host } => {
-                let open =
-                    self.incidents.iter_mut().find(|one| one.host == host && one.phase != Phase::Ended);
+                let open = self.incidents.iter_mut().find(|one| one.host == host && one.is_on());
                 if let Some(one) = open {
                     one.host_is_back("it was powered on", &mut self.shared);
                 }

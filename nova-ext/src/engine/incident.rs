@@ -10,14 +10,14 @@ use super::gates;
 use super::journal::{Event, Gate, Outcome, Verdict};
 use super::server::{Progress, Stage, Way};
 use super::shared::{Shared, Timer};
-use super::values::{Action, Mono, Point, Read, Row, RowState, ServiceView, Trouble};
+use super::values::{Action, Mono, Point, Read, Row, RowState, ServiceView, Trouble, tried};
 use crate::ids::{HostName, IncidentId, ServerId};
 use crate::plan::{Inventory, Move, plan};
 use crate::proof::FenceProof;
 
 /// Between looks at migrations while some are under way.
 const LOOK: Duration = Duration::from_millis(500);
-/// The same while all wait.
+/// The same if each takes long.
 const LOOK_SELDOM: Duration = Duration::from_secs(5);
 /// A reading of migrations allows requests for so long.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
@@ -71,6 +71,7 @@ pub struct Summary {
 
 /// One host.
 #[derive(Debug)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a call under way or a fact of its own")]
 pub(super) struct Incident {
     pub(super) id: IncidentId,
     pub(super) host: HostName,
@@ -127,6 +128,11 @@ impl Incident {
         }
     }
 
+    /// Whether it still asks for servers of its host.
+    pub(super) fn is_on(&self) -> bool {
+        self.phase != Phase::Ended && !self.came_back
+    }
+
     pub(super) fn summary(&self) -> Summary {
         let mut servers = BTreeMap::new();
         for way in self.ways.values() {
@@ -154,16 +160,16 @@ impl Incident {
         let (incident, host) = (self.id, self.host.clone());
         match self.phase {
             Phase::Proving => self.check_proof(shared),
-            Phase::Held => match gates::enter(&shared.facts(&self.host, down), &shared.policy.gates) {
-                Some((gate, why)) => {
+            Phase::Held => {
+                if let Some((gate, why)) = gates::enter(&shared.facts(&self.host, down), &shared.policy.gates)
+                {
                     self.hold(gate, why, shared);
                     shared.at(GATE, Timer::Phase(incident));
-                }
-                None => {
+                } else {
                     self.let_go(shared);
                     self.enter(Phase::BeforeForceDown, shared);
                 }
-            },
+            }
             Phase::BeforeForceDown | Phase::AfterForceDown => {
                 self.busy = true;
                 let point = self.point();
@@ -274,7 +280,7 @@ impl Incident {
     }
 
     fn why_off(&self) -> String {
-        self.proof.as_ref().map(|proof| proof.to_string()).unwrap_or_default()
+        self.proof.as_ref().map(ToString::to_string).unwrap_or_default()
     }
 
     /// Nova takes the host for up: it must be told again.
@@ -297,7 +303,7 @@ impl Incident {
         if !self.busy || self.phase != Phase::Inventory {
             return;
         }
-        let (inventory, rows) = match read {
+        let (mut inventory, rows) = match read {
             Ok(read) => read,
             Err(trouble) => {
                 self.trouble(&trouble, shared);
@@ -306,6 +312,7 @@ impl Incident {
             }
         };
         let here: BTreeSet<ServerId> = inventory.servers.iter().map(|server| server.id).collect();
+        inventory.tried = tried(&rows);
         let plan = plan(&inventory, &shared.policy);
         for one in &plan.left_out {
             shared.record(
@@ -317,6 +324,9 @@ impl Incident {
                     why: one.reason.to_string(),
                 },
             );
+            let (incident, host) = (self.id, self.host.clone());
+            let server = Some((one.server, Some(host.clone())));
+            shared.out.push(Action::Hook { incident, host, point: Point::ServerLeftOut, server });
         }
         self.left_out = u32::try_from(plan.left_out.len()).unwrap_or(u32::MAX);
         for mut one in plan.moves {
@@ -370,7 +380,7 @@ impl Incident {
             Event::Queued {
                 server: one.server,
                 name: one.name.clone(),
-                ran: one.ran,
+                ran: (!ran_unknown).then_some(one.ran),
                 priority: one.priority,
                 group: one.group.clone(),
                 why: one.why.clone(),
@@ -397,11 +407,8 @@ impl Incident {
         let mut touched = BTreeSet::new();
         for row in rows {
             let Some(way) = self.ways.get_mut(&row.server) else { continue };
-            way.see(row, shared.now.mono);
+            way.see(row, self.newest, shared.now.mono);
             way.destination.clone_from(&row.destination);
-            for known in way.rows.iter_mut().filter(|known| known.number == row.number) {
-                known.old = matches!(known.state, RowState::Failed | RowState::Completed);
-            }
             touched.insert(row.server);
         }
         self.rows_begun = Some(begun);
@@ -419,13 +426,17 @@ impl Incident {
 
     /// Asks for the migrations, unless that is under way.
     pub(super) fn read_rows(&mut self, shared: &mut Shared) {
-        if self.phase == Phase::Running
-            && !self.rows_busy
-            && (!self.flying.is_empty() || !self.queue.is_empty())
-        {
-            self.rows_busy = true;
-            shared.out.push(Action::ReadRows { incident: self.id, host: self.host.clone() });
+        if self.phase != Phase::Running || self.rows_busy || shared.now.mono < self.rows_due {
+            return;
         }
+        if self.flying.is_empty() && self.queue.is_empty() {
+            // Nothing to be told now; soon there may be.
+            self.rows_due = shared.now.mono.saturating_add(LOOK);
+            shared.at(LOOK, Timer::Rows(self.id));
+            return;
+        }
+        self.rows_busy = true;
+        shared.out.push(Action::ReadRows { incident: self.id, host: self.host.clone() });
     }
 
     /// Migrations are needed now.
@@ -444,8 +455,7 @@ impl Incident {
         }
         // An API that is slow is asked less often.
         let took = shared.now.mono.saturating_sub(begun);
-        let pause = if self.flying.is_empty() && self.queue.is_empty() { LOOK_SELDOM } else { LOOK };
-        let pause = pause.max(took.saturating_mul(4)).min(LOOK_SELDOM);
+        let pause = LOOK.max(took.saturating_mul(4)).min(LOOK_SELDOM);
         self.rows_due = shared.now.mono.saturating_add(pause);
         shared.at(pause, Timer::Rows(self.id));
         let rows = match read {
@@ -461,7 +471,7 @@ impl Incident {
         let mut touched: BTreeSet<ServerId> = self.flying.clone();
         for row in &rows {
             let Some(way) = self.ways.get_mut(&row.server) else { continue };
-            if way.stage.is_end() || !way.see(row, shared.now.mono) {
+            if way.stage.is_end() || !way.see(row, self.newest, shared.now.mono) {
                 continue;
             }
             touched.insert(row.server);
@@ -473,10 +483,7 @@ impl Incident {
                 }
                 way.destination = Some(destination.clone());
             }
-            if row.number <= self.newest
-                && !alive
-                && way.rows.iter().any(|known| known.number == row.number && known.old)
-            {
+            if way.rows.iter().any(|known| known.number == row.number && known.old) {
                 continue;
             }
             shared.record(
@@ -496,7 +503,7 @@ impl Incident {
     }
 
     pub(super) fn check_proof(&mut self, shared: &mut Shared) {
-        if !self.proof_busy && self.phase != Phase::Ended {
+        if !self.proof_busy && self.is_on() {
             self.proof_busy = true;
             shared.out.push(Action::CheckProof { host: self.host.clone() });
         }
@@ -507,16 +514,17 @@ impl Incident {
             return;
         }
         match read {
-            Ok(Some(proof)) => self.renew(proof, shared),
+            Ok(Some(proof)) if self.proof.is_none() => self.renew(proof, shared),
             Ok(None) => self.host_is_back("nothing proves any more that it is off", shared),
             Err(trouble) if self.phase == Phase::Proving => {
                 let why = format!("nothing proves after the restart that it is off: {}", trouble.why);
                 self.hold(Gate::Proof, why, shared);
                 self.again(shared);
             }
-            Err(_) => {}
+            // The proof that there is keeps its name, and holds while nothing contradicts it.
+            Ok(Some(_)) | Err(_) => {}
         }
-        if self.phase != Phase::Ended {
+        if self.is_on() {
             shared.at(PROOF, Timer::Proof(self.id));
         }
     }
@@ -553,11 +561,11 @@ impl Incident {
         for server in waiting {
             self.give_up(server, "its host is on again: it is there, or starts there", shared);
         }
-        if self.phase != Phase::Running {
+        if self.phase == Phase::Running {
+            self.perhaps_end(shared);
+        } else {
             self.phase = Phase::Ended;
             self.end(shared);
-        } else {
-            self.perhaps_end(shared);
         }
     }
 

@@ -137,8 +137,8 @@ pub enum Event {
         server: ServerId,
         /// Its name, for people.
         name: String,
-        /// Whether it ran when the host failed.
-        ran: bool,
+        /// Whether it ran when the host failed; null: its history must be looked up.
+        ran: Option<bool>,
         /// Higher goes first.
         priority: i32,
         /// Its group, if any.
@@ -596,7 +596,7 @@ mod tests {
             Event::Queued {
                 server,
                 name: text(),
-                ran: true,
+                ran: Some(true),
                 priority: -3,
                 group: Some("db".into()),
                 why: text(),

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use tracing::warn;
 
-use super::values::{ControlPlane, Fate, Look, PostFailed, Read, Row, ServiceView, Trouble};
+use super::values::{ControlPlane, Fate, Look, PostFailed, Read, Row, ServiceView, Trouble, tried};
 use crate::cloud::{self, Cloud, CloudError, Migration, MigrationQuery, MigrationStatus, Retry};
 use crate::ids::{HostName, ServerId, ServiceId};
 use crate::plan::{Flavor, Inventory, Power, Server, VmState};
@@ -109,7 +109,8 @@ impl Compute for Cloud {
             aggregates.into_iter().filter(|one| one.hosts.contains(host)).map(|one| one.metadata).collect();
         let images = images(self, &servers).await?;
         let servers = servers.into_iter().map(server).collect();
-        Ok((Inventory { host: host.clone(), servers, aggregates, images }, rows, seen))
+        let inventory = Inventory { host: host.clone(), servers, aggregates, images, tried: tried(&rows) };
+        Ok((inventory, rows, seen))
     }
 
     async fn rows(&self, host: &HostName, seen: Seen) -> Read<(Vec<Row>, Seen)> {

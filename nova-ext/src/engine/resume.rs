@@ -92,14 +92,15 @@ impl Story {
                 let one = Move {
                     server: *server,
                     name: name.clone(),
-                    ran: *ran,
+                    ran: ran.unwrap_or(true),
                     reset: false,
                     priority: *priority,
                     group: group.clone(),
                     why: why.clone(),
                 };
                 let place = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
-                let told = Told { way: Way::new(&one, place, Mono::ZERO), asked: false };
+                let mut told = Told { way: Way::new(&one, place, Mono::ZERO), asked: false };
+                told.way.ran_unknown = ran.is_none();
                 // A second plan replaces a first that was not finished.
                 match self.index.get(server).and_then(|at| self.servers.get_mut(*at)) {
                     Some((_, known)) if self.newest.is_none() => *known = told,

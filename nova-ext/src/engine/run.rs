@@ -52,8 +52,8 @@ pub struct Occasion {
     pub host: HostName,
     /// At which point.
     pub point: Point,
-    /// For which server.
-    pub server: Option<ServerId>,
+    /// For which server, and where it is now.
+    pub server: Option<(ServerId, Option<HostName>)>,
     /// How the incident ended, at its end.
     pub outcome: Option<Outcome>,
 }

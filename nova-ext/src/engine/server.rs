@@ -120,6 +120,7 @@ pub(super) enum Judgement {
 
 /// One server.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 pub(super) struct Way {
     pub(super) ran: bool,
     /// Nobody knows whether it ran: its history must be looked up.
@@ -180,8 +181,8 @@ impl Way {
         }
     }
 
-    /// A migration was seen; whether that is news.
-    pub(super) fn see(&mut self, row: &Row, now: Mono) -> bool {
+    /// A migration was seen; whether that is news. What had ended up to number `newest` belongs to the past.
+    pub(super) fn see(&mut self, row: &Row, newest: i64, now: Mono) -> bool {
         let state = RowState::parse(&row.status);
         match self.rows.iter_mut().find(|known| known.number == row.number) {
             Some(known) if known.state == state && known.destination == row.destination => false,
@@ -193,7 +194,8 @@ impl Way {
             }
             None => {
                 let (number, destination) = (row.number, row.destination.clone());
-                self.rows.push(Known { number, state, since: now, old: false, dead: false, destination });
+                let old = number <= newest && matches!(state, RowState::Failed | RowState::Completed);
+                self.rows.push(Known { number, state, since: now, old, dead: false, destination });
                 true
             }
         }
@@ -290,7 +292,7 @@ mod tests {
     fn judged(rows: &[(i64, &str)]) -> Judgement {
         let mut way = way();
         for (number, status) in rows {
-            way.see(&row(*number, status), Duration::ZERO);
+            way.see(&row(*number, status), 0, Duration::ZERO);
         }
         way.judge()
     }
@@ -310,40 +312,40 @@ mod tests {
     #[test]
     fn one_that_is_written_off_does_not_count_whichever_ends() {
         let mut way = way();
-        way.see(&row(1, "accepted"), Duration::ZERO);
+        way.see(&row(1, "accepted"), 0, Duration::ZERO);
         assert_eq!(way.stuck(Duration::ZERO), Some(1));
         way.write_off(1);
         way.write_off(1);
         assert_eq!((way.stuck(Duration::ZERO), way.written_off), (None, 1));
         assert_eq!(way.judge(), Judgement::Failed);
         // The next request makes a second row, and Nova may work on either.
-        way.see(&row(2, "accepted"), Duration::ZERO);
+        way.see(&row(2, "accepted"), 0, Duration::ZERO);
         assert_eq!(way.judge(), Judgement::Alive);
-        way.see(&row(1, "error"), Duration::ZERO);
+        way.see(&row(1, "error"), 0, Duration::ZERO);
         assert_eq!(way.judge(), Judgement::Failed);
-        way.see(&row(2, "done"), Duration::ZERO);
+        way.see(&row(2, "done"), 0, Duration::ZERO);
         assert_eq!(way.judge(), Judgement::Moved);
     }
 
     #[test]
     fn one_that_died_with_its_destination_is_out_of_the_reckoning() {
         let mut way = way();
-        way.see(&row(1, "pre-migrating"), Duration::ZERO);
+        way.see(&row(1, "pre-migrating"), 0, Duration::ZERO);
         way.write_off(1);
         assert_eq!(way.judge(), Judgement::Unseen);
-        way.see(&row(2, "accepted"), Duration::ZERO);
-        way.see(&row(1, "failed"), Duration::ZERO);
+        way.see(&row(2, "accepted"), 0, Duration::ZERO);
+        way.see(&row(1, "failed"), 0, Duration::ZERO);
         assert_eq!(way.judge(), Judgement::Alive);
     }
 
     #[test]
     fn the_past_does_not_count() {
         let mut way = way();
-        way.see(&row(1, "completed"), Duration::ZERO);
-        way.see(&row(2, "accepted"), Duration::ZERO);
+        way.see(&row(1, "completed"), 0, Duration::ZERO);
+        way.see(&row(2, "accepted"), 0, Duration::ZERO);
         way.forget_the_past();
         assert_eq!(way.judge(), Judgement::Alive);
-        way.see(&row(2, "failed"), Duration::ZERO);
+        way.see(&row(2, "failed"), 0, Duration::ZERO);
         assert_eq!(way.judge(), Judgement::Failed);
     }
 }

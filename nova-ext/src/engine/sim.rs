@@ -44,6 +44,9 @@ pub(super) struct SimRow {
     pub(super) source: HostName,
 }
 
+/// Decides what goes wrong, by number and call.
+pub(super) type Faults = Box<dyn FnMut(u64, &Action) -> Option<Fault>>;
+
 /// What goes wrong with a call.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(super) enum Fault {
@@ -113,7 +116,7 @@ pub(super) struct World {
     pub(super) most_starting: usize,
     pub(super) actions: Vec<Action>,
     /// Decides what goes wrong, by number and call.
-    pub(super) faults: Box<dyn FnMut(u64, &Action) -> Option<Fault>>,
+    pub(super) faults: Faults,
     /// Crash after so many journal entries.
     pub(super) crash_at: Option<usize>,
     pub(super) crashed: bool,
@@ -278,10 +281,10 @@ impl World {
                 break;
             }
             self.now = *at;
-            if let Some(Reverse(Timed(_, _, ev))) = self.events.pop() {
-                if !matches!(ev, Ev::Reply(..)) {
-                    self.event(ev);
-                }
+            if let Some(Reverse(Timed(_, _, ev))) = self.events.pop()
+                && !matches!(ev, Ev::Reply(..))
+            {
+                self.event(ev);
             }
         }
         self.now = end;
@@ -402,10 +405,10 @@ impl World {
     }
 
     fn change(&mut self, server: ServerId, fault: Option<Fault>, how: impl FnOnce(&mut Guest)) -> Read<()> {
-        if !matches!(fault, Some(Fault::NotSent | Fault::Busy | Fault::LostBefore)) {
-            if let Some(guest) = self.guests.get_mut(&server) {
-                how(guest);
-            }
+        if !matches!(fault, Some(Fault::NotSent | Fault::Busy | Fault::LostBefore))
+            && let Some(guest) = self.guests.get_mut(&server)
+        {
+            how(guest);
         }
         fault.map_or(Ok(()), |fault| Err(Self::trouble(fault)))
     }
@@ -431,7 +434,13 @@ impl World {
                 tags: Vec::new(),
             })
             .collect();
-        Inventory { host: host.clone(), servers, aggregates: Vec::new(), images: BTreeMap::new() }
+        Inventory {
+            host: host.clone(),
+            servers,
+            aggregates: Vec::new(),
+            images: BTreeMap::new(),
+            tried: BTreeSet::new(),
+        }
     }
 
     fn rows_of(&self, host: &HostName) -> Vec<Row> {
@@ -528,21 +537,18 @@ impl World {
             return;
         };
         let number = one.row.number;
-        match chosen {
-            Some(host) => {
-                one.row.status = "pre-migrating".into();
-                one.row.destination = Some(host);
-                let alive = u64::try_from(self.alive()).unwrap();
-                let took = self.jitter(1000 + 60 * alive, 2000 + 60 * alive);
-                self.push(took, Ev::Finish(number));
-            }
-            None => {
-                one.row.status = "error".into();
-                if let Some(guest) = self.guests.get_mut(&server) {
-                    guest.vm_state = "error";
-                    guest.task = None;
-                    guest.fault = Some("No valid host was found.".into());
-                }
+        if let Some(host) = chosen {
+            one.row.status = "pre-migrating".into();
+            one.row.destination = Some(host);
+            let alive = u64::try_from(self.alive()).unwrap();
+            let took = self.jitter(1000 + 60 * alive, 2000 + 60 * alive);
+            self.push(took, Ev::Finish(number));
+        } else {
+            one.row.status = "error".into();
+            if let Some(guest) = self.guests.get_mut(&server) {
+                guest.vm_state = "error";
+                guest.task = None;
+                guest.fault = Some("No valid host was found.".into());
             }
         }
     }
@@ -582,7 +588,7 @@ impl World {
     pub(super) fn check_all_well(&self, context: &str) {
         assert_eq!(self.doubled, [], "{context}: asked for twice at a time");
         for (id, guest) in &self.guests {
-            if self.dead.contains(&guest.host) {
+            if self.dead.contains(&guest.host) || guest.running == guest.stopped_by_owner {
                 let of_it = |entry: &&Entry| entry.event.server().is_none_or(|server| server == *id);
                 for entry in self.journal.iter().filter(of_it) {
                     println!("{}", entry.to_line().unwrap());

@@ -177,6 +177,19 @@ fn a_host_that_comes_back_gets_no_more_requests() {
 }
 
 #[test]
+fn a_host_that_comes_back_and_fails_again_is_a_new_incident() {
+    let mut world = world(100, true);
+    world.request("c1");
+    world.run_until(HOUR, |world| world.posts.len() >= 15);
+    world.input(Input::PoweredOn { host: host("c1") });
+    assert_eq!(world.count(|event| matches!(event, Event::ProofEnded { .. })), 1);
+    let Answer::TakenUp(_) = world.request("c1") else { panic!("it is new") };
+    world.run(HOUR);
+    world.check_all_well("again");
+    assert_eq!(ended(&world).len(), 2);
+}
+
+#[test]
 fn a_destination_that_dies_is_the_next_incident() {
     let mut world = world(40, true);
     world.destinations.push(host("d3"));
@@ -396,4 +409,65 @@ fn ten_thousand_servers_are_tracked() {
     let tracked: u32 = summary.iter().flat_map(|one| one.servers.values()).sum();
     assert_eq!(tracked, 10_000);
     let _: &BTreeMap<_, _> = &summary[0].servers;
+}
+
+/// Weather that changes with the hour, engines that are killed at any moment, with and without their journal: whatever
+/// happens, nothing is asked for twice at a time, and everything ends well.
+fn storm(seed: u64) {
+    let mut random = seed.wrapping_mul(0x9e37_79b9_7f4a_7c15) | 1;
+    let mut next = move |below: u64| {
+        random ^= random << 13;
+        random ^= random >> 7;
+        random ^= random << 17;
+        (random >> 11) % below
+    };
+    let context = format!("storm {seed}");
+    let mut world = World::new(Policy::of(Mode::All), next(2) == 0);
+    world.populate("c1", 0..next(30) + 1);
+    world.populate("c2", 100..100 + next(20));
+    world.room = if next(3) == 0 { 10 } else { 1000 };
+    let badness = next(4);
+    let mut dice = seed | 1;
+    world.faults = Box::new(move |_, _| {
+        dice ^= dice << 13;
+        dice ^= dice >> 7;
+        dice ^= dice << 17;
+        match dice % 40 {
+            n if n >= badness * 3 => None,
+            n => Some(
+                [Fault::NotSent, Fault::Busy, Fault::LostBefore, Fault::LostAfter]
+                    [usize::try_from(n % 4).unwrap()],
+            ),
+        }
+    });
+    world.request("c1");
+    world.run(Duration::from_millis(next(6000)));
+    world.request("c2");
+    for _ in 0..next(4) {
+        world.crash_at = Some(world.journal.len() + usize::try_from(next(60)).unwrap() + 1);
+        world.run(Duration::from_secs(next(120)));
+        world.drift(Duration::from_millis(next(20_000)));
+        let with_journal = next(4) != 0;
+        if !with_journal {
+            world.journal.clear();
+        }
+        world.restart(with_journal);
+        // Whoever asked asks again: the queue and the cluster remember.
+        for name in ["c1", "c2"] {
+            world.request(name);
+        }
+    }
+    world.crash_at = None;
+    world.room = 1000;
+    world.faults = Box::new(|_, _| None);
+    world.run(HOUR * 3);
+    assert!(world.engine.is_idle(), "{context}: {:?}", world.engine.incidents().collect::<Vec<_>>());
+    world.check_all_well(&context);
+}
+
+#[test]
+fn storms() {
+    for seed in 1..=400 {
+        storm(seed);
+    }
 }

@@ -1,5 +1,6 @@
 //! What goes into the engine and what comes out.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -153,6 +154,18 @@ pub struct Row {
     pub destination: Option<HostName>,
 }
 
+/// The servers whose last evacuation failed.
+pub fn tried(rows: &[Row]) -> BTreeSet<ServerId> {
+    let mut last: BTreeMap<ServerId, (i64, RowState)> = BTreeMap::new();
+    for row in rows {
+        let known = last.entry(row.server).or_insert((row.number, RowState::Alive));
+        if row.number >= known.0 {
+            *known = (row.number, RowState::parse(&row.status));
+        }
+    }
+    last.into_iter().filter(|(_, (_, state))| *state == RowState::Failed).map(|(server, _)| server).collect()
+}
+
 /// One server, looked at.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Look {
@@ -179,6 +192,8 @@ pub enum Point {
     ServerDone,
     /// A server could not be moved.
     ServerFailed,
+    /// A server stays on purpose.
+    ServerLeftOut,
     /// The incident has ended.
     End,
 }
@@ -191,6 +206,7 @@ impl Point {
             Self::AfterForceDown => "after-force-down",
             Self::ServerDone => "server-done",
             Self::ServerFailed => "server-failed",
+            Self::ServerLeftOut => "server-left-out",
             Self::End => "end",
         }
     }
@@ -387,7 +403,7 @@ pub enum Action {
         host: HostName,
         /// At which point.
         point: Point,
-        /// For which server.
-        server: Option<ServerId>,
+        /// For which server, and where it is now.
+        server: Option<(ServerId, Option<HostName>)>,
     },
 }

@@ -368,16 +368,12 @@ impl Incident {
             shared.record(incident, Event::Moved { server, destination: Some(host.clone()) });
         }
         if way.ran_unknown {
-            match look.was_stopped {
-                Some(stopped) => {
-                    way.ran = !stopped;
-                    way.ran_unknown = false;
-                }
-                None => {
-                    shared.at(LOOK_AGAIN, Timer::Look(incident, server));
-                    return;
-                }
-            }
+            let Some(stopped) = look.was_stopped else {
+                shared.at(LOOK_AGAIN, Timer::Look(incident, server));
+                return;
+            };
+            way.ran = !stopped;
+            way.ran_unknown = false;
         }
         let ran = way.ran;
         let busy = look.task_state.is_some();
@@ -555,6 +551,7 @@ impl Incident {
         self.flying.remove(&server);
         self.open = self.open.saturating_sub(1);
         let group = way.group.clone();
+        let destination = way.destination.clone();
         if let (Stage::Starting { .. }, Some(host), true) =
             (was, way.destination.clone(), stage != Stage::Done)
         {
@@ -569,7 +566,7 @@ impl Incident {
         };
         if let Some(point) = point {
             let (incident, host) = (self.id, self.host.clone());
-            shared.out.push(Action::Hook { incident, host, point, server: Some(server) });
+            shared.out.push(Action::Hook { incident, host, point, server: Some((server, destination)) });
         }
         shared.at(Duration::ZERO, Timer::Pump);
     }

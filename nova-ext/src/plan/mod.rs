@@ -26,6 +26,8 @@ pub struct Inventory {
     pub aggregates: Vec<BTreeMap<String, String>>,
     /// The properties of the servers' images, by image id.
     pub images: BTreeMap<String, BTreeMap<String, String>>,
+    /// Servers whose last evacuation from this host failed: that is why they are in ERROR.
+    pub tried: BTreeSet<ServerId>,
 }
 
 /// What is to be done.
@@ -87,7 +89,7 @@ pub fn plan(inventory: &Inventory, policy: &Policy) -> Plan {
             aggregates: &inventory.aggregates,
             project: &server.project,
         });
-        match reason::to_stay(server, image, &inventory.host, &choice, policy) {
+        match reason::to_stay(server, image, inventory, &choice, policy) {
             Some(reason) => {
                 plan.left_out.push(LeftOut { server: server.id, name: server.name.clone(), reason });
             }

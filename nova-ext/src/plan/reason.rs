@@ -5,7 +5,7 @@ use std::fmt;
 
 use uuid::Uuid;
 
-use super::{Server, VmState};
+use super::{Inventory, Server, VmState};
 use crate::ids::HostName;
 use crate::policy::{Choice, Mode, Policy, truth};
 
@@ -119,11 +119,11 @@ impl fmt::Display for Reason {
 pub(super) fn to_stay(
     server: &Server,
     image: &BTreeMap<String, String>,
-    host: &HostName,
+    inventory: &Inventory,
     choice: &Choice,
     policy: &Policy,
 ) -> Option<Reason> {
-    state(server, host).or_else(|| {
+    state(server, &inventory.host).or_else(|| {
         let rules = &policy.leave_out;
         if rules.amphorae && is_amphora(server, policy) {
             Some(Reason::Amphora)
@@ -140,7 +140,11 @@ pub(super) fn to_stay(
             Some(Reason::LocalDisk)
         } else if rules.locked && server.locked {
             Some(Reason::Locked)
-        } else if rules.in_error && server.vm_state == VmState::Error && !server.ran() {
+        } else if rules.in_error
+            && server.vm_state == VmState::Error
+            && !server.ran()
+            && !inventory.tried.contains(&server.id)
+        {
             Some(Reason::InError)
         } else {
             debug_assert!(choice.evacuate.value || policy.mode == Mode::All, "somebody said yes");

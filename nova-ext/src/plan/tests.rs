@@ -30,7 +30,13 @@ fn server(n: u64) -> Server {
 }
 
 fn inventory(servers: Vec<Server>) -> Inventory {
-    Inventory { host: host(), servers, aggregates: Vec::new(), images: BTreeMap::new() }
+    Inventory {
+        host: host(),
+        servers,
+        aggregates: Vec::new(),
+        images: BTreeMap::new(),
+        tried: BTreeSet::new(),
+    }
 }
 
 fn reason(server: Server, policy: &Policy) -> Option<&'static str> {
@@ -80,6 +86,14 @@ fn what_must_not_be_evacuated_stays_and_says_why() {
     };
     assert_eq!(with(error_and_off), Some("in-error"));
     assert_eq!(with(|s| s.vm_state = VmState::Error), None);
+}
+
+#[test]
+fn what_an_evacuation_put_into_error_is_tried_again() {
+    let one = Server { vm_state: VmState::Error, power: Power::Off, ..server(1) };
+    let tried = Inventory { tried: BTreeSet::from([id(1)]), ..inventory(vec![one]) };
+    let plan = plan(&tried, &Policy::of(Mode::All));
+    assert_eq!(plan.moves.iter().map(|one| (one.server, one.ran)).collect::<Vec<_>>(), [(id(1), false)]);
 }
 
 #[test]

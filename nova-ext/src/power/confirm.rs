@@ -60,6 +60,36 @@ pub async fn off_with_proof(
     Ok((outcome, proof))
 }
 
+/// Reads whether a host is off, and gives it no order: a proof if its device reads off twice in a row, none if not.
+pub async fn read_off(
+    device: &mut dyn Device,
+    host: &HostName,
+    within: Duration,
+) -> Result<Option<FenceProof>, PowerError> {
+    let until = Instant::now() + within;
+    let mut readings = Vec::new();
+    let mut failed = None;
+    while readings.len() < 2 {
+        match one_look(device, until).await {
+            Ok(Look { state: PowerState::Off, said }) => readings.push(Reading { at: Stamp::now(), said }),
+            Ok(_) => break,
+            Err(error) => {
+                failed = Some(error);
+                break;
+            }
+        }
+    }
+    leave(device).await;
+    match failed {
+        Some(error) => Err(error),
+        None if readings.len() < 2 => Ok(None),
+        None => {
+            let outcome = Outcome { state: PowerState::Off, readings, already: true };
+            Ok(Some(proof(device, host, &outcome)))
+        }
+    }
+}
+
 /// Switches off, unless it is off, and reads it twice in a row. Proves nothing of any host: whose device this is, the
 /// caller does not say.
 pub async fn switch_off(device: &mut dyn Device, within: Duration) -> Result<Outcome, PowerError> {

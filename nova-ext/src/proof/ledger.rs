@@ -78,6 +78,11 @@ impl Proofs {
         self.hosts.get(host)?.proof.as_ref()
     }
 
+    /// Whether a host was powered on and not proven off since.
+    pub fn is_on(&self, host: &HostName) -> bool {
+        self.hosts.get(host).is_some_and(|known| known.proof.is_none() && known.on.is_some())
+    }
+
     /// All proofs that hold.
     pub fn all(&self) -> impl Iterator<Item = &FenceProof> {
         self.hosts.values().filter_map(|host| host.proof.as_ref())

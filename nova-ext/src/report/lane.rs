@@ -135,7 +135,7 @@ impl Lane {
             Event::Queued { name, ran, why, .. } => {
                 self.name.clone_from(name);
                 self.why.clone_from(why);
-                self.running = *ran;
+                self.running = ran.unwrap_or(true);
                 self.begin(Phase::Waiting, at);
             }
             Event::LeftOut { name, why, .. } => {

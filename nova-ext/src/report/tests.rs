@@ -28,7 +28,7 @@ fn id() -> IncidentId {
 
 fn queued(n: u8, name: &str) -> Event {
     let why = "evacuable=true".to_owned();
-    Event::Queued { server: server(n), name: name.into(), ran: true, priority: 0, group: None, why }
+    Event::Queued { server: server(n), name: name.into(), ran: Some(true), priority: 0, group: None, why }
 }
 
 /// Two servers that are moved (one at the second attempt), one that is left out, one that is given up.

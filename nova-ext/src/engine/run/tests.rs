@@ -73,6 +73,7 @@ impl Compute for Small {
             servers: servers.collect(),
             aggregates: Vec::new(),
             images: BTreeMap::new(),
+            tried: BTreeSet::new(),
         };
         Ok((inventory, guests.rows.clone(), Seen::default()))
     }
