@@ -8,7 +8,7 @@ SECONDS_EACH ?= 60
 # What is tested, demonstrated and measured; `make build` makes it.
 export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
 
-.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-probes test-pcs test-packages test-all bench fuzz lint clean
+.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-power test-probes test-pcs test-packages test-all bench fuzz lint clean
 
 help:
 	@echo 'make demo       a cluster, two remote nodes, and what breaks: watch it recover'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-probes  the probes of computes against real libvirtd, QEMU and faults'
 	@echo 'make test-nova-probes  the probes against a real nova-compute'
 	@echo 'make test-recovery  recovery of computes in a real cloud: Keystone, Placement, Nova'
+	@echo 'make test-power  power devices: OpenIPMI, ipmitool, fence agents, sushy (tests/rig/peers-power installs them)'
 	@echo 'make test-all   all of these, the original daemon through the same tests, and fuzz'
 	@echo 'make bench      our daemon and the C daemons, measured in one run'
 	@echo 'make fuzz       fuzz every target for SECONDS_EACH=$(SECONDS_EACH) seconds'
@@ -78,6 +79,11 @@ test-nova-probes: build
 # Recovery in a real cloud. The image with it is built when this asks for it.
 test-recovery: build
 	$(CARGO) test --locked -p pcmk-interop --test recovery
+
+# Installs nothing: tests/rig/peers-power does.
+test-power:
+	$(CARGO) test --locked -p nova-ext --test power
+	$(CARGO) test --locked -p nova-ext --features power-peers --test power_peers
 
 # The images with pcs and crmsh are built when this asks for them.
 test-pcs: build

@@ -7,6 +7,7 @@ mod agent;
 mod confirm;
 mod device;
 mod error;
+pub mod evidence;
 pub mod ipmi;
 pub mod map;
 mod place;

@@ -6,23 +6,16 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
-use std::io;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 
-use nix::sys::signal::{Signal, killpg};
-use nix::unistd::Pid;
-use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
-use tokio::process::{Child, Command};
-use tokio::time::{Instant, timeout_at};
+use tokio::time::Instant;
 
 use super::{Answer, Device, Look, Order, PowerError, PowerState};
+use crate::process::{Ended, ProcessError, Program};
 use crate::secret::Secret;
 
 /// Where fence agents are installed.
 const FOLDER: &str = "/usr/sbin";
-/// So much of what an agent prints is kept.
-const KEPT: u64 = 16 * 1024;
 /// The exit code of `status` that means off.
 const OFF: i32 = 2;
 
@@ -93,58 +86,14 @@ impl FenceAgent {
     }
 
     async fn run(&self, action: &str, until: Instant) -> Result<Ended, PowerError> {
-        let cannot = |error: io::Error| PowerError::Unreachable {
-            device: self.name.clone(),
-            why: format!("{} cannot be run: {error}", self.program.display()),
-        };
-        let mut child = Command::new(&self.program)
-            .env_clear()
-            .env("PATH", "/usr/sbin:/usr/bin:/sbin:/bin")
-            .env("LC_ALL", "C")
-            .current_dir("/")
-            .process_group(0)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .kill_on_drop(true)
-            .spawn()
-            .map_err(cannot)?;
-        let _group = Group::of(&child);
-        let input = self.input(action);
-        let ended = async {
-            let (stdin, out, err) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
-            let feed = async move {
-                if let Some(mut stdin) = stdin {
-                    // An agent that does not read everything is no error.
-                    let _ = stdin.write_all(input.as_bytes()).await;
-                }
-            };
-            let ((), status, out, err) = tokio::join!(feed, child.wait(), text(out), text(err));
-            status.map(|status| Ended { code: status.code(), said: last_line(&err).or(last_line(&out)) })
-        };
-        match timeout_at(until, ended).await {
-            Ok(ended) => ended.map_err(cannot),
-            Err(_) => Err(PowerError::Silent {
-                device: self.name.clone(),
-                waiting: format!("its action {action} runs"),
-            }),
-        }
-    }
-}
-
-/// How a run ended.
-struct Ended {
-    code: Option<i32>,
-    said: Option<String>,
-}
-
-impl Ended {
-    fn why(self) -> String {
-        let code = self.code.map_or_else(|| "it was killed".to_owned(), |code| format!("exit code {code}"));
-        match self.said {
-            Some(said) => format!("{said} ({code})"),
-            None => code,
-        }
+        let program = Program { input: self.input(action).into_bytes(), ..Program::new(&self.program) };
+        let device = self.name.clone();
+        program.run(until.saturating_duration_since(Instant::now())).await.map_err(|error| match error {
+            ProcessError::Late(..) => {
+                PowerError::Silent { device, waiting: format!("its action {action} runs") }
+            }
+            ProcessError::Spawn(..) => PowerError::Unreachable { device, why: error.to_string() },
+        })
     }
 }
 
@@ -177,36 +126,4 @@ impl Device for FenceAgent {
     fn close(&mut self, _until: Instant) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
-}
-
-/// The agent's process group. Ends with this value: whatever the agent started must not outlive it.
-struct Group(Option<Pid>);
-
-impl Group {
-    fn of(child: &Child) -> Self {
-        // Not reaped before this value is dropped or the run is over, so that the number is not used again.
-        Self(child.id().and_then(|id| i32::try_from(id).ok()).filter(|id| *id > 1).map(Pid::from_raw))
-    }
-}
-
-impl Drop for Group {
-    fn drop(&mut self) {
-        if let Some(group) = self.0 {
-            let _ = killpg(group, Signal::SIGKILL);
-        }
-    }
-}
-
-/// What it prints: the beginning is kept, the rest is read and forgotten so that the agent never blocks.
-async fn text(pipe: Option<impl AsyncRead + Unpin>) -> String {
-    let Some(mut pipe) = pipe else { return String::new() };
-    let mut kept = Vec::new();
-    let _ = (&mut pipe).take(KEPT).read_to_end(&mut kept).await;
-    let _ = tokio::io::copy(&mut pipe, &mut tokio::io::sink()).await;
-    String::from_utf8_lossy(&kept).into_owned()
-}
-
-fn last_line(text: &str) -> Option<String> {
-    let line = text.lines().rev().map(str::trim).find(|line| !line.is_empty())?;
-    Some(line.chars().filter(|c| !c.is_control()).take(200).collect())
 }

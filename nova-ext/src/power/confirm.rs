@@ -13,8 +13,8 @@ use crate::proof::{Evidence, FenceProof, Reading};
 use crate::stamp::Stamp;
 use watch::{Next, Watch};
 
-/// So long one reading may take: then another one is tried, if there is time.
-const ONE_READING: Duration = Duration::from_secs(6);
+/// So long one reading may take, with its login: then another one is tried, if there is time.
+const ONE_READING: Duration = Duration::from_secs(10);
 /// So long the answer to an order is waited for; boards that take seconds to switch exist.
 const ONE_ORDER: Duration = Duration::from_secs(5);
 /// So long leaving may take.
@@ -175,3 +175,6 @@ async fn leave(device: &mut dyn Device) {
     let until = Instant::now() + LEAVING;
     let _ = timeout_at(until, device.close(until)).await;
 }
+
+#[cfg(test)]
+mod tests;

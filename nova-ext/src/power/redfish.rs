@@ -160,7 +160,10 @@ impl Redfish {
         let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
         while let Some(error) = cause {
             why = error.to_string();
-            if let Some(tls) = error.downcast_ref::<rustls::Error>() {
+            // An I/O error hides the one that it was made of from the chain.
+            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
+            let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
+            if let Some(tls) = inner.or_else(|| error.downcast_ref()) {
                 let advice = match tls {
                     rustls::Error::InvalidCertificate(_) => {
                         ": give the authority or the certificate in ca_file, or set insecure"

@@ -44,6 +44,11 @@ impl Senders {
         }
     }
 
+    /// Whether a host has an address.
+    pub fn has(&self, host: &HostName) -> bool {
+        self.0.values().any(|known| known == host)
+    }
+
     /// What a message proves. None for one of somebody else, or that is something else.
     pub fn proof(&self, from: IpAddr, message: &[u8], received: Stamp) -> Option<FenceProof> {
         let from = from.to_canonical();
