@@ -324,9 +324,6 @@ impl Incident {
                     why: one.reason.to_string(),
                 },
             );
-            let (incident, host) = (self.id, self.host.clone());
-            let server = Some((one.server, Some(host.clone())));
-            shared.out.push(Action::Hook { incident, host, point: Point::ServerLeftOut, server });
         }
         self.left_out = u32::try_from(plan.left_out.len()).unwrap_or(u32::MAX);
         for mut one in plan.moves {

@@ -10,7 +10,6 @@
 //!   is what migrations say, read after the last request.
 //! - What was announced in the journal may have happened. What was not, has not.
 
-pub mod around;
 pub mod comeback;
 mod core;
 pub mod gates;

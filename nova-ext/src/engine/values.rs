@@ -192,8 +192,6 @@ pub enum Point {
     ServerDone,
     /// A server could not be moved.
     ServerFailed,
-    /// A server stays on purpose.
-    ServerLeftOut,
     /// The incident has ended.
     End,
 }
@@ -206,7 +204,6 @@ impl Point {
             Self::AfterForceDown => "after-force-down",
             Self::ServerDone => "server-done",
             Self::ServerFailed => "server-failed",
-            Self::ServerLeftOut => "server-left-out",
             Self::End => "end",
         }
     }

@@ -46,8 +46,9 @@ impl EngineHooks for Configured {
         let EngineOccasion { incident, host, point, server, outcome } = occasion;
         let node = self.names.node(&host).cloned();
         let outcome = outcome.map(|outcome| outcome.to_string());
-        let occasion =
-            Occasion { point: point.into(), incident, host, node, server, outcome, destination: None };
+        let (server, destination) = server.unzip();
+        let destination = destination.flatten();
+        let occasion = Occasion { point: point.into(), incident, host, node, server, outcome, destination };
         self.at(&occasion).await
     }
 }
