@@ -1,0 +1,170 @@
+//! A folder with a configuration, a power device and the cluster's tools, all made up.
+
+use std::fs::{self, Permissions};
+use std::os::unix::fs::PermissionsExt as _;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use nova_ext::handover::{Queue, Request};
+use tempfile::TempDir;
+use tokio::io::AsyncWriteExt as _;
+use tokio::process::Command;
+use tokio::time::timeout;
+
+pub(crate) const PASSWORD: &str = "hunter2-secret";
+/// Nobody listens there.
+const NOWHERE: &str = "http://127.0.0.1:1/v3";
+/// The machine may be busy.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+#[derive(Debug)]
+pub(crate) struct Ended {
+    pub(crate) code: i32,
+    pub(crate) out: String,
+    pub(crate) err: String,
+}
+
+pub(crate) struct Bench {
+    dir: TempDir,
+}
+
+impl Bench {
+    pub(crate) fn new() -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        fs::create_dir(bench.path("bin")).unwrap();
+        let state = bench.path("state");
+        fs::create_dir(&state).unwrap();
+        fs::set_permissions(&state, Permissions::from_mode(0o700)).unwrap();
+        let text = format!(
+            "[files]\nmap = \"{}\"\nstate = \"{}\"\npolicy = \"{}\"\nkey = \"{}\"\n[hooks]\nfolder = \"{}\"\n",
+            bench.path("power.toml").display(),
+            state.display(),
+            bench.path("policy.toml").display(),
+            bench.path("key").display(),
+            bench.path("hooks").display(),
+        );
+        write(&bench.path("nova-ha.toml"), &text, 0o644);
+        write(&bench.path("policy.toml"), "mode = \"all\"\n", 0o644);
+        let log = bench.path("attrd.log");
+        bench.tool(
+            "attrd_updater",
+            &format!("case \"$*\" in *-Q*) exit 0;; esac; echo \"$@\" >> {}", log.display()),
+        );
+        bench.cluster("<configuration/>", "<pacemaker-result/>");
+        bench
+    }
+
+    pub(crate) fn path(&self, name: &str) -> PathBuf {
+        self.dir.path().join(name)
+    }
+
+    fn tool(&self, name: &str, script: &str) {
+        write(&self.path("bin").join(name), &format!("#!/bin/sh\n{script}\n"), 0o755);
+    }
+
+    /// What the cluster's tools print.
+    pub(crate) fn cluster(&self, cib: &str, history: &str) {
+        write(&self.path("cib.xml"), cib, 0o644);
+        write(&self.path("history.xml"), history, 0o644);
+        self.tool("cibadmin", &format!("cat {}", self.path("cib.xml").display()));
+        self.tool("stonith_admin", &format!("cat {}", self.path("history.xml").display()));
+    }
+
+    /// The power device of c1: whether it is off, and what off and on do.
+    pub(crate) fn device(&self, is_off: &str, off: &str, on: &str) {
+        let script = format!(
+            "#!/bin/sh\naction=$(sed -n 's/^action=//p')\ncase $action in\nstatus) {is_off} && exit 2; exit 0;;\noff) {off};;\non) {on};;\nesac\n"
+        );
+        let path = self.path("fence_device");
+        write(&path, &script, 0o755);
+        let map = format!("[host.c1]\ndriver = \"agent\"\nagent = \"{}\"\n", path.display());
+        write(&self.path("power.toml"), &map, 0o600);
+    }
+
+    /// Runs an action for c1 with a login, as clusters configure it.
+    pub(crate) async fn fence(&self, action: &str, more: &str) -> Ended {
+        let text = format!(
+            "action={action}\nport=c1\nnodename=c1\nconfig={}\nauth_url={NOWHERE}\nlogin=admin\npasswd={PASSWORD}\n\
+             tenant_name=service\nnova_timeout=2\n{more}",
+            self.path("nova-ha.toml").display()
+        );
+        self.agent(&text).await
+    }
+
+    /// Runs the agent with this on standard input.
+    pub(crate) async fn agent(&self, text: &str) -> Ended {
+        self.run(Command::new(env!("CARGO_BIN_EXE_fence_nova")), text).await
+    }
+
+    pub(crate) async fn nova_ha(&self, words: &[&str]) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nova-ha"));
+        command.arg("--config").arg(self.path("nova-ha.toml")).args(words);
+        self.run(command, "").await
+    }
+
+    /// Runs an action of the resource agent.
+    pub(crate) async fn resource(&self, action: &str) -> Ended {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_nova-ha"));
+        command.args(["agent", "nova-evacuate", action]);
+        for (name, value) in [
+            ("config", self.path("nova-ha.toml").display().to_string()),
+            ("auth_url", NOWHERE.into()),
+            ("username", "admin".into()),
+            ("password", PASSWORD.into()),
+            ("tenant_name", "service".into()),
+        ] {
+            command.env(format!("OCF_RESKEY_{name}"), value);
+        }
+        self.run(command, "").await
+    }
+
+    async fn run(&self, mut command: Command, input: &str) -> Ended {
+        let path = std::env::var("PATH").unwrap();
+        command
+            .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::piped())
+            .kill_on_drop(true);
+        let mut child = command.spawn().unwrap();
+        let mut stdin = child.stdin.take().unwrap();
+        // One that does not read it is no error.
+        let _ = stdin.write_all(input.as_bytes()).await;
+        drop(stdin);
+        let output = timeout(PATIENCE, child.wait_with_output()).await.expect("it never hangs").unwrap();
+        Ended {
+            code: output.status.code().unwrap_or(-1),
+            out: String::from_utf8(output.stdout).unwrap(),
+            err: String::from_utf8(output.stderr).unwrap(),
+        }
+    }
+
+    pub(crate) fn requests(&self) -> Vec<Request> {
+        let queued = Queue::new(self.path("state/queue")).list().unwrap();
+        assert!(queued.bad.is_empty(), "{:?}", queued.bad);
+        queued.requests
+    }
+
+    /// What the cluster was told.
+    pub(crate) fn told(&self) -> String {
+        fs::read_to_string(self.path("attrd.log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Bench {
+    /// An engine that a failed test has left.
+    fn drop(&mut self) {
+        let pid =
+            fs::read_to_string(self.path("state/engine.pid")).ok().and_then(|text| text.trim().parse().ok());
+        if let Some(pid) = pid.filter(|pid: &i32| *pid > 1) {
+            let _ =
+                nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
+        }
+    }
+}
+
+fn write(path: &Path, text: &str, mode: u32) {
+    fs::write(path, text).unwrap();
+    fs::set_permissions(path, Permissions::from_mode(mode)).unwrap();
+}
