@@ -1,6 +1,6 @@
 # Print an optspec for argparse to handle cmd's options that are independent of any subcommand.
 function __fish_nova_ha_global_optspecs
-    string join \n h/help V/version
+    string join \n c/config= h/help V/version
 end
 
 function __fish_nova_ha_needs_command
@@ -24,11 +24,21 @@ function __fish_nova_ha_using_subcommand
     contains -- $cmd[1] $argv
 end
 
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -s h -l help -d 'Print help'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -s V -l version -d 'Print version'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "power" -d 'Read and switch the power of a host'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "engine" -d 'Run the engine, as ocf:pcmk-remote:nova-evacuate does'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "status" -d 'Say how the engine of this controller is, what waits for it, and which hosts are proven off'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "report" -d 'List incidents, or report one: timeline as text, JSON or page'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "explain" -d 'Say what was decided about a server or a host, and why'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "return" -d 'Let a host return to service'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "freeze" -d 'Begin nothing until thaw; fencing goes on'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "thaw" -d 'Begin things again'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "validate" -d 'Check configuration, credentials, roles, power devices and names'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -s h -l help -d 'Print help'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "status" -d 'Read the power: exit code 0 on, 2 off, 1 it cannot be told'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "off" -d 'Switch off, unless it is off, and read off twice in a row'
@@ -52,6 +62,7 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l agent -d 'The fence agent: its name, or its path' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l option -d 'A parameter of the fence agent; can be given again' -r
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l timeout -d 'It never takes longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l json -d 'Print one JSON object'
@@ -72,6 +83,7 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l agent -d 'The fence agent: its name, or its path' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l option -d 'A parameter of the fence agent; can be given again' -r
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l timeout -d 'It never takes longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l json -d 'Print one JSON object'
@@ -92,6 +104,7 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l agent -d 'The fence agent: its name, or its path' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l option -d 'A parameter of the fence agent; can be given again' -r
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l timeout -d 'It never takes longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l json -d 'Print one JSON object'
@@ -112,12 +125,14 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l agent -d 'The fence agent: its name, or its path' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l option -d 'A parameter of the fence agent; can be given again' -r
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l timeout -d 'It never takes longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l json -d 'Print one JSON object'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l map -d 'The map of hosts and devices; mode 0600' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l timeout -d 'No device is asked longer than this' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l check -d 'Ask each device for its power'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l json -d 'Print one JSON object'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -s h -l help -d 'Print help'
@@ -127,10 +142,47 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "cycle" -d 'Off until that is read twice in a row, then on'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "list" -d 'List the hosts of the map with their devices, and say what is wrong with them'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand engine" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand engine" -l from-environment -d 'Take the cloud\'s credentials from the environment (OS_AUTH_URL, OS_USERNAME, …), not from files'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand engine" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand status" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand status" -l json -d 'Print JSON'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand status" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand report" -l format -d 'How it is printed' -r -f -a "text\t'For terminals'
+json\t'For programs'
+html\t'A page with the picture of the incident, which needs nothing else'"
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand report" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand report" -l last -d 'The last incident'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand report" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand explain" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand explain" -l json -d 'Print JSON'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand explain" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand return" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand return" -l power-on -d 'Switch it on first, by its device in the map'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand return" -l release -d 'Release it from quarantine'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand return" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand freeze" -l reason -d 'Why, for whoever looks at it later' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand freeze" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand freeze" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand thaw" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand thaw" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand validate" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand validate" -l offline -d 'Look at files alone: no cloud, no power devices, no cluster'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand validate" -l json -d 'Print JSON'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand validate" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand completions" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power completions help" -f -a "power" -d 'Read and switch the power of a host'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power completions help" -f -a "completions" -d 'Print a completion script'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "power" -d 'Read and switch the power of a host'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "engine" -d 'Run the engine, as ocf:pcmk-remote:nova-evacuate does'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "status" -d 'Say how the engine of this controller is, what waits for it, and which hosts are proven off'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "report" -d 'List incidents, or report one: timeline as text, JSON or page'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "explain" -d 'Say what was decided about a server or a host, and why'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "return" -d 'Let a host return to service'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "freeze" -d 'Begin nothing until thaw; fencing goes on'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "thaw" -d 'Begin things again'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "validate" -d 'Check configuration, credentials, roles, power devices and names'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "completions" -d 'Print a completion script'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "status" -d 'Read the power: exit code 0 on, 2 off, 1 it cannot be told'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "off" -d 'Switch off, unless it is off, and read off twice in a row'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "on" -d 'Switch on, unless it is on, and read on twice in a row'
