@@ -107,6 +107,7 @@ test-all: setup build
 bench: setup packages
 	tests/bench/run
 	tests/bench/run-tools
+	tests/bench/run-recovery-agents
 	tests/bench/footprint
 
 fuzz:
