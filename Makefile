@@ -8,7 +8,7 @@ SECONDS_EACH ?= 60
 # What is tested, demonstrated and measured; `make build` makes it.
 export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
 
-.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-power test-probes test-pcs test-packages test-all bench fuzz lint clean
+.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-power test-probes test-pcs test-packages test-all bench bench-recovery fuzz lint clean
 
 help:
 	@echo 'make demo       a cluster, two remote nodes, and what breaks: watch it recover'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-power  power devices: OpenIPMI, ipmitool, fence agents, sushy (tests/rig/peers-power installs them)'
 	@echo 'make test-all   all of these, the original daemon through the same tests, and fuzz'
 	@echo 'make bench      our daemon and the C daemons, measured in one run'
+	@echo 'make bench-recovery  a dead host with 50 servers: the agents in use and ours'
 	@echo 'make fuzz       fuzz every target for SECONDS_EACH=$(SECONDS_EACH) seconds'
 	@echo 'make lint       formatting, clippy, documentation'
 	@echo 'make setup      install what the rig needs (apt) and build its images'
@@ -109,6 +110,10 @@ bench: setup packages
 	tests/bench/run-tools
 	tests/bench/run-recovery-agents
 	tests/bench/footprint
+
+# A host with 50 servers: the agents in use and ours, in one cloud.
+bench-recovery: setup build
+	tests/bench/run-recovery
 
 fuzz:
 	tests/fuzz/run $(SECONDS_EACH)

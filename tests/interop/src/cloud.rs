@@ -9,6 +9,7 @@ pub mod computes;
 pub mod credentials;
 pub mod faults;
 pub mod http;
+pub mod nodes;
 pub mod ours;
 pub mod race;
 pub mod servers;
@@ -19,7 +20,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
@@ -43,6 +44,8 @@ const KEYSTONE: u16 = 5000;
 const NOVA: u16 = 8774;
 const PLACEMENT: u16 = 8778;
 const NAME: &str = "controller";
+/// How long a service may take to come up, on a machine that has much else to do.
+const START: Duration = secs(240);
 /// What runs on the controller besides the bus, in the order of the start.
 const SERVICES: &[&str] =
     &["cloud-stub", "cloud-keystone", "cloud-placement", "nova-conductor", "nova-scheduler", "cloud-nova"];
@@ -123,26 +126,26 @@ impl Cloud {
         self.node.power_on()?;
         self.node.exec(&["systemctl", "start", "--no-block", "rabbitmq-server"])?;
         self.node.exec(&["systemctl", "start", "cloud-db"])?;
-        wait::until(secs(60), "the database", || self.sql("select 1").map(Some))?;
+        wait::until(START, "the database", || self.sql("select 1").map(Some))?;
         // Clients outside know the controller by its address alone.
         self.set_public_endpoints(&self.url(KEYSTONE), &self.url(NOVA))?;
         let bus = || nova::listens(&self.node, 5672);
-        wait::until(secs(90), "RabbitMQ", bus)?;
+        wait::until(START, "RabbitMQ", bus)?;
         self.node.exec(&[&["systemctl", "start"][..], SERVICES].concat())?;
-        wait::until(secs(90), "Keystone", || self.answers(KEYSTONE, "/v3"))?;
-        wait::until(secs(90), "Placement", || self.answers(PLACEMENT, "/"))?;
+        wait::until(START, "Keystone", || self.answers(KEYSTONE, "/v3"))?;
+        wait::until(START, "Placement", || self.answers(PLACEMENT, "/"))?;
         for host in &self.computes {
             self.start_compute(host)?;
         }
-        wait::until(secs(90), "Nova's API", || self.answers(NOVA, "/"))?;
+        wait::until(START, "Nova's API", || self.answers(NOVA, "/"))?;
         self.make_flavors()?;
         self.wait_up(&self.computes)?;
         // Only when the cell is known to hold it, a host can be found by its name.
-        wait::until(secs(60), "all hosts to be mapped to the cell", || {
+        wait::until(START, "all hosts to be mapped to the cell", || {
             let known = self.sql("select count(*) from nova_api.host_mappings")?;
             Ok((known.trim() == self.computes.len().to_string()).then_some(()))
         })?;
-        wait::until(secs(60), "a scheduler", || {
+        wait::until(START, "a scheduler", || {
             let services = self.admin.get("/os-services?binary=nova-scheduler")?;
             Ok((services["services"][0]["state"] == "up").then_some(()))
         })

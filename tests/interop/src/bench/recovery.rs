@@ -6,19 +6,22 @@ use std::time::Instant;
 
 use serde_json::{Value, json};
 
+use crate::cloud::ours::Ours;
 use crate::cloud::race::Outcome;
 use crate::cloud::servers::Wish;
 use crate::cloud::{Cloud, Options};
 use crate::error::Result;
+use crate::run::Output;
 use crate::wait::secs;
 use crate::{World, fail};
 
 /// The host that dies.
 const HOST: &str = "compute1";
 
-/// Measures all ways, one after the other.
+/// Measures all ways, one after the other: theirs, with fixed numbers in flight, ours.
 pub fn recovery(world: &World, servers: usize, limits: &[usize]) -> Result<Value> {
     let cloud = Cloud::up(world, 3, &Options::default())?;
+    cloud.start_boards()?;
     let theirs = theirs(&cloud, servers)?;
     let mut fixed = Vec::new();
     for limit in limits {
@@ -29,26 +32,45 @@ pub fn recovery(world: &World, servers: usize, limits: &[usize]) -> Result<Value
         eprintln!("at most {limit} in flight: {outcome:?}");
         fixed.push(json!({"in_flight": limit, "outcome": outcome}));
     }
-    Ok(json!({"benchmark": "recovery", "servers": servers, "theirs": theirs, "fixed": fixed}))
+    let ours = ours(&cloud, servers)?;
+    Ok(json!({"benchmark": "recovery", "servers": servers, "theirs": theirs, "fixed": fixed, "ours": ours}))
 }
 
-/// Both agents, one after the other at once: without the wait until the resource agent between them looks again (up
-/// to ten seconds).
+/// The agents, one after the other at once: without the wait until the resource agent between the last two looks again
+/// (up to ten seconds).
 fn theirs(cloud: &Cloud, servers: usize) -> Result<Value> {
-    let mut codes = Vec::new();
+    let mut steps = Vec::new();
     let outcome = race(cloud, servers, |_| {
-        cloud.kill_compute(HOST)?;
-        for agent in ["fence_compute", "fence_evacuate"] {
+        let mut step = |agent: &str, run: &dyn Fn() -> Result<Output>| {
             let began = Instant::now();
-            let output = cloud.their_agent(agent, "off", HOST)?;
-            codes.push(
+            let output = run()?;
+            steps.push(
                 json!({"agent": agent, "code": output.code(), "seconds": began.elapsed().as_secs_f64()}),
             );
-        }
-        Ok(())
+            Result::Ok(())
+        };
+        step("fence_ipmilan", &|| cloud.their_switch("off", HOST))?;
+        step("fence_compute", &|| cloud.their_agent("fence_compute", "off", HOST))?;
+        step("fence_evacuate", &|| cloud.their_agent("fence_evacuate", "off", HOST))
     })?;
-    eprintln!("theirs: {outcome:?} {codes:?}");
-    Ok(json!({"agents": codes, "outcome": outcome}))
+    eprintln!("theirs: {outcome:?} {steps:?}");
+    Ok(json!({"agents": steps, "outcome": outcome}))
+}
+
+/// `fence_nova` with the host's board, and the engine that takes up its request.
+fn ours(cloud: &Cloud, servers: usize) -> Result<Value> {
+    let ours = Ours::new(cloud, "bench")?;
+    ours.use_boards(cloud)?;
+    let mut engine = ours.engine()?;
+    let mut fenced = 0.0;
+    let outcome = race(cloud, servers, |_| {
+        let began = Instant::now();
+        let output = ours.fence_nova("off", HOST, "")?;
+        fenced = began.elapsed().as_secs_f64();
+        if output.code() == 0 { engine.check() } else { fail(format!("fence_nova: {}", output.stderr)) }
+    })?;
+    eprintln!("ours: {outcome:?}, fenced after {fenced:.2} s");
+    Ok(json!({"fence_seconds": fenced, "outcome": outcome}))
 }
 
 /// Makes the servers, lets a way do its work, says what became of them, and cleans up.
@@ -57,7 +79,7 @@ fn race(cloud: &Cloud, servers: usize, way: impl FnOnce(&[String]) -> Result<()>
     let ids = cloud.boot(&wish)?;
     let start = cloud.start_race(HOST, ids.clone())?;
     way(&ids)?;
-    let outcome = cloud.end_race(&start, secs(400))?;
+    let outcome = cloud.end_race(&start, secs(600))?;
     if outcome.servers != outcome.well + outcome.error + outcome.left {
         return fail(format!("they do not add up: {outcome:?}"));
     }

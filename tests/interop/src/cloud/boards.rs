@@ -3,7 +3,6 @@
 use std::fmt::Write as _;
 use std::fs;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 
 use super::Cloud;
 use crate::error::{Context, Result};
@@ -41,16 +40,16 @@ impl Cloud {
     }
 
     /// The map of the hosts' power devices, for our programs.
-    pub fn board_map(&self) -> Result<PathBuf> {
+    pub fn board_map(&self) -> Result<String> {
         let (user, password) = BOARD;
         let mut map = String::new();
         for host in self.computes() {
             let at = self.board(host)?;
             let _ = write!(
                 map,
-                "[host.{host}]\ndriver = \"ipmi\"\naddress = \"{at}\"\nuser = \"{user}\"\npassword = \"{password}\"\n\n"
+                "[host.\"{host}\"]\ndriver = \"ipmi\"\naddress = \"{at}\"\nuser = \"{user}\"\npassword = \"{password}\"\n\n"
             );
         }
-        self.private_file("power.toml", &map)
+        Ok(map)
     }
 }

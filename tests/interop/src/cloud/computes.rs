@@ -7,7 +7,7 @@ use serde_json::{Value, json};
 
 use super::Cloud;
 use crate::error::{Context, Result, fail};
-use crate::wait::{self, secs};
+use crate::wait;
 
 /// The own settings of a host's nova-compute.
 pub(super) fn conf(host: &str) -> String {
@@ -57,7 +57,7 @@ impl Cloud {
 
     /// Waits until these hosts' services are up and enabled.
     pub fn wait_up(&self, hosts: &[String]) -> Result<()> {
-        wait::until(secs(120), "all compute services to be up", || {
+        wait::until(super::START, "all compute services to be up", || {
             let found = self.admin.get("/os-services?binary=nova-compute")?;
             let is_up = |host: &String| {
                 let services = found["services"].as_array().map(Vec::as_slice).unwrap_or_default();
@@ -91,6 +91,10 @@ impl Cloud {
         self.sql("delete from nova_cell1.migrations")?;
         for host in &self.computes {
             let _ = fs::remove_file(self.node.path(&format!("/etc/cloud/guests-{host}.json"))?);
+            let power = self.node.path(&format!("/run/cloud/power-{host}"))?;
+            if power.exists() {
+                fs::write(power, "1")?;
+            }
             if !self.compute_runs(host)? {
                 self.start_compute(host)?;
             }

@@ -56,6 +56,11 @@ impl Ours {
         cloud.credentials(&format!("{name}/cloud.toml"), login).map(drop)
     }
 
+    /// Has the hosts' boards as power devices.
+    pub fn use_boards(&self, cloud: &Cloud) -> Result<()> {
+        self.write("power.toml", &cloud.board_map()?)
+    }
+
     /// Its folder.
     pub fn dir(&self) -> &Path {
         &self.dir
@@ -93,12 +98,29 @@ impl Ours {
 
     /// Starts the engine.
     pub fn engine(&self) -> Result<Running> {
-        let log = self.dir.join("engine.log");
-        let out = File::options().create(true).append(true).open(&log)?;
         let mut command = self.command("nova-ha")?;
         command.arg("engine").arg("--config").arg(self.dir.join("nova-ha.toml"));
+        self.start(command)
+    }
+
+    /// Starts `drive-engine`, found at `program`: the engine without anything around it, that moves the servers of one
+    /// host and ends.
+    pub fn drive(&self, program: &str, host: &str) -> Result<Running> {
+        let mut command = Command::new(program);
+        command.current_dir(&self.dir).args(["cloud.toml", "policy.toml", "state", host]);
+        self.start(command)
+    }
+
+    fn start(&self, mut command: Command) -> Result<Running> {
+        let log = self.dir.join("engine.log");
+        let out = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
-        Ok(Running { child: command.spawn().context("nova-ha engine")?, log })
+        Ok(Running { child: command.spawn().context("the engine")?, log })
+    }
+
+    /// What the engine has written down.
+    pub fn journal(&self) -> String {
+        fs::read_to_string(self.dir.join("state/journal.jsonl")).unwrap_or_default()
     }
 }
 

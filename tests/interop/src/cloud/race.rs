@@ -16,7 +16,7 @@ use crate::wait::{self, secs};
 /// So often the ways that follow what they have asked for look.
 const LOOK: Duration = Duration::from_millis(500);
 /// When nothing has changed for so long, nothing will.
-const STILL: Duration = Duration::from_secs(60);
+const STILL: Duration = Duration::from_secs(120);
 
 /// What became of a host's servers.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -29,6 +29,10 @@ pub struct Outcome {
     pub error: usize,
     /// Those in a task, or still where they were.
     pub left: usize,
+    /// What is how often: status, task, and whether it is elsewhere.
+    pub states: BTreeMap<String, usize>,
+    /// How the evacuations ended.
+    pub migrations: BTreeMap<String, usize>,
     /// The most accepted requests to evacuate one server.
     pub most_requests: usize,
     /// From the beginning to the first request, in seconds.
@@ -78,7 +82,18 @@ impl Cloud {
         };
         let states: BTreeMap<_, _> =
             self.servers()?.into_iter().map(|server| (server.id.clone(), server)).collect();
+        for evacuation in self.evacuations(&start.host)? {
+            *outcome.migrations.entry(evacuation.status).or_default() += 1;
+        }
         for id in &start.servers {
+            let state = states.get(id).map_or_else(
+                || "gone".to_owned(),
+                |server| {
+                    let place = if server.host == start.host { "here" } else { "elsewhere" };
+                    format!("{} {} {place}", server.status, server.task.as_deref().unwrap_or("-"))
+                },
+            );
+            *outcome.states.entry(state).or_default() += 1;
             match states.get(id) {
                 Some(server) if server.status == "ERROR" => outcome.error += 1,
                 Some(server) if server.status == "ACTIVE" && server.host != start.host => outcome.well += 1,

@@ -2,13 +2,16 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null")]
 
 use std::collections::BTreeMap;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::{Value, json};
 
 use super::Cloud;
 use crate::error::{Context, Result, fail};
 use crate::wait::{self, secs};
+
+/// So long after a deletion was asked for, it is asked for again.
+const AGAIN: Duration = Duration::from_secs(15);
 
 /// What a server is made with.
 pub(super) struct Flavor {
@@ -109,7 +112,7 @@ impl Cloud {
         }
         let known = self.servers()?;
         self.tenant.nova("POST", "/servers", &json!({"server": server}), "2.52")?.ok().context("booting")?;
-        let within = secs(60) + Duration::from_secs(3) * u32::try_from(wish.count).unwrap_or(u32::MAX);
+        let within = secs(120) + Duration::from_secs(6) * u32::try_from(wish.count).unwrap_or(u32::MAX);
         wait::until(within, &format!("{} new servers on {}", wish.count, wish.host), || {
             let mut new = self.servers()?;
             new.retain(|server| !known.iter().any(|old| old.id == server.id));
@@ -180,24 +183,26 @@ impl Cloud {
 
     /// Deletes all servers and waits until they are gone.
     pub fn delete_servers(&self) -> Result<()> {
-        let servers = self.servers()?;
-        for server in &servers {
-            // What is stuck in a task cannot be deleted; one on a host that is down only goes from the database.
-            if server.task.is_some() {
-                self.sql(&format!(
-                    "update nova_cell1.instances set task_state = null where uuid = '{}'",
-                    server.id
-                ))?;
-            }
-            self.admin.nova("DELETE", &format!("/servers/{}", server.id), &Value::Null, "2.1")?;
-        }
-        wait::until(secs(120), "all servers to be gone", || {
+        // What is stuck in a task cannot be deleted.
+        self.sql(
+            "update nova_cell1.instances set task_state = null where deleted = 0 and task_state is not null",
+        )?;
+        let mut asked = None;
+        wait::until(secs(300), "all servers to be gone", || {
             let left = self.servers()?;
-            // A host that came up too late for the request does not delete.
-            for server in left.iter().filter(|server| server.task.is_none()) {
-                self.admin.nova("DELETE", &format!("/servers/{}", server.id), &Value::Null, "2.1")?;
+            if left.is_empty() {
+                return Ok(Some(()));
             }
-            if left.is_empty() { Ok(Some(())) } else { fail(format!("{} are left", left.len())) }
+            // A host that came up too late for a request does not delete.
+            if asked.is_none_or(|when: Instant| when.elapsed() > AGAIN) {
+                for server in left.iter().filter(|server| server.task.is_none()) {
+                    // What is refused or gets no answer is asked for again.
+                    let _ =
+                        self.admin.nova("DELETE", &format!("/servers/{}", server.id), &Value::Null, "2.1");
+                }
+                asked = Some(Instant::now());
+            }
+            fail(format!("{} are left", left.len()))
         })
     }
 }

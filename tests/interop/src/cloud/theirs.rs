@@ -10,6 +10,32 @@ use crate::run::Output;
 const PATIENCE: Duration = Duration::from_secs(300);
 
 impl Cloud {
+    /// Runs `fence_ipmilan` against a host's board. Any exit code is fine.
+    pub fn their_switch(&self, action: &str, host: &str) -> Result<Output> {
+        let (address, port) = (self.board(host)?.ip().to_string(), self.board(host)?.port().to_string());
+        let (user, password) = super::boards::BOARD;
+        self.node.run_long(
+            &[
+                "fence_ipmilan",
+                "--action",
+                action,
+                "--ip",
+                &address,
+                "--ipport",
+                &port,
+                "--username",
+                user,
+                "--password",
+                password,
+                "--lanplus",
+                // The board speaks no other one.
+                "--cipher",
+                "3",
+            ],
+            PATIENCE,
+        )
+    }
+
     /// Runs one of them for a host, on the controller. Any exit code is fine.
     pub fn their_agent(&self, agent: &str, action: &str, host: &str) -> Result<Output> {
         let keystone = format!("http://{}/v3", self.keystone());

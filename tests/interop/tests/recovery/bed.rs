@@ -8,28 +8,38 @@ use pcmk_interop::error::Context;
 use pcmk_interop::{Result, World};
 
 /// A trial.
-pub(crate) type Test = fn(&Cloud) -> Result<()>;
+#[derive(Clone, Copy)]
+pub(crate) enum Test {
+    /// With the cloud alone.
+    Cloud(fn(&Cloud) -> Result<()>),
+    /// With a cluster beside it.
+    Cluster(fn(&World, &Cloud) -> Result<()>),
+}
 
 /// The cloud, one trial at a time.
 pub(crate) struct Bed {
+    world: World,
     cloud: Mutex<Cloud>,
 }
 
 impl Bed {
     /// Starts the cloud.
-    pub(crate) fn start(world: &World) -> Result<Self> {
+    pub(crate) fn start(world: World) -> Result<Self> {
         let started = Instant::now();
         let cloud =
-            Cloud::up(world, 4, &Options { wilful_guests: true, max_limit: 20, ..Options::default() })?;
+            Cloud::up(&world, 4, &Options { wilful_guests: true, max_limit: 20, ..Options::default() })?;
         println!("a cloud with four hosts is up after {:.1} s", started.elapsed().as_secs_f32());
-        Ok(Self { cloud: Mutex::new(cloud) })
+        Ok(Self { world, cloud: Mutex::new(cloud) })
     }
 
     /// Runs a trial, and leaves the cloud as it was.
     pub(crate) fn run(&self, test: Test) -> Result<()> {
         let cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
         let started = Instant::now();
-        let result = test(&cloud);
+        let result = match test {
+            Test::Cloud(test) => test(&cloud),
+            Test::Cluster(test) => test(&self.world, &cloud),
+        };
         let took = started.elapsed().as_secs_f32();
         if let Err(error) = &result {
             println!("{error}");
