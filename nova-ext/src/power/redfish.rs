@@ -160,10 +160,7 @@ impl Redfish {
         let mut cause: Option<&dyn std::error::Error> = std::error::Error::source(error);
         while let Some(error) = cause {
             why = error.to_string();
-            // An I/O error hides the one that it was made of from the chain.
-            let inner = error.downcast_ref::<std::io::Error>().and_then(std::io::Error::get_ref);
-            let inner = inner.and_then(|inner| inner.downcast_ref::<rustls::Error>());
-            if let Some(tls) = inner.or_else(|| error.downcast_ref()) {
+            if let Some(tls) = of_tls(error) {
                 let advice = match tls {
                     rustls::Error::InvalidCertificate(_) => {
                         ": give the authority or the certificate in ca_file, or set insecure"
@@ -291,6 +288,18 @@ impl Redfish {
         }
         Ok((path, system?))
     }
+}
+
+/// The error of TLS that an error is made of: one of I/O hides it from the chain of causes.
+fn of_tls<'a>(error: &'a (dyn std::error::Error + 'static)) -> Option<&'a rustls::Error> {
+    let mut error = error;
+    for _ in 0..8 {
+        if let Some(found) = error.downcast_ref() {
+            return Some(found);
+        }
+        error = error.downcast_ref::<std::io::Error>()?.get_ref()?;
+    }
+    None
 }
 
 impl Device for Redfish {

@@ -197,3 +197,76 @@ pub(super) fn same(one: &[u8], other: &[u8]) -> bool {
     let key = hmac::Key::new(hmac::HMAC_SHA256, b"compare");
     hmac::verify(&key, one, hmac::sign(&key, other).as_ref()).is_ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn bytes(hex: &str) -> Vec<u8> {
+        (0..hex.len()).step_by(2).map(|at| u8::from_str_radix(&hex[at..at + 2], 16).unwrap()).collect()
+    }
+
+    fn keys(suite: Suite, encryption: &[u8]) -> Keys {
+        let integrity = hmac::Key::new(suite.digest(), b"integrity");
+        Keys { suite, integrity, encryption: Zeroizing::new(encryption.try_into().unwrap()) }
+    }
+
+    /// NIST SP 800-38A, F.2.1: the first block, before our padding.
+    #[test]
+    fn encryption_is_aes_cbc_128() {
+        let keys = keys(Suite::Seventeen, &bytes("2b7e151628aed2a6abf7158809cf4f3c"));
+        let iv: [u8; 16] = bytes("000102030405060708090a0b0c0d0e0f").try_into().unwrap();
+        let text = bytes("6bc1bee22e409f96e93d7e117393172a");
+        let body = keys.encrypt(&text, iv);
+        assert_eq!(body.len(), 48);
+        assert_eq!((&body[..16], &body[16..32]), (&iv[..], &bytes("7649abac8119b246cee98e9b12e9197d")[..]));
+        assert_eq!(keys.decrypt(&body), Ok(text));
+    }
+
+    /// RFC 2202 (SHA-1) and RFC 4231 (SHA-256), test case 2, cut to the lengths of the suites.
+    #[test]
+    fn codes_are_cut_hmacs() {
+        let code = |suite: Suite| {
+            suite.code(b"Jefe", &[b"what do ya want ", b"for nothing?"])[..suite.code_length()].to_vec()
+        };
+        assert_eq!(code(Suite::Three), bytes("effcdf6ae5eb2fa2d27416d5"));
+        assert_eq!(code(Suite::Seventeen), bytes("5bdcc146bf60754e6a042426089575c7"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_is_sealed_is_read_and_nothing_else(
+            message in prop::collection::vec(any::<u8>(), 0..100),
+            at: prop::sample::Index,
+            bit in 0_u32..8,
+            three: bool,
+        ) {
+            let suite = if three { Suite::Three } else { Suite::Seventeen };
+            let keys = keys(suite, &[9; 16]);
+            let sealed = keys.seal(7, 1, &message, [3; 16]);
+            prop_assert_eq!((sealed.len() - 4 - suite.code_length()) % 4, 0);
+            let packet = Packet::parse(&sealed, suite.code_length()).unwrap();
+            prop_assert_eq!((packet.session, packet.sequence, keys.unseal(&packet)), (7, 1, Ok(message)));
+            let mut other = sealed.clone();
+            let at = at.index(sealed.len() - 4) + 4;
+            other[at] ^= 1 << bit;
+            if let Ok(packet) = Packet::parse(&other, suite.code_length()) {
+                prop_assert!(keys.unseal(&packet).is_err());
+            }
+        }
+
+        #[test]
+        fn any_bytes_are_taken_apart_without_harm(datagram in prop::collection::vec(any::<u8>(), 0..120)) {
+            let keys = keys(Suite::Three, &[9; 16]);
+            let _ = keys.decrypt(&datagram);
+            let framed = [&[6, 0, 0xFF, 7, 6], &datagram[..]].concat();
+            for code in [0, 12, 16] {
+                if let Ok(packet) = Packet::parse(&framed, code) {
+                    prop_assert!(packet.body.len() < framed.len() && keys.unseal(&packet).is_err());
+                }
+            }
+        }
+    }
+}

@@ -21,9 +21,11 @@ use super::packet::{
 use super::trouble::Trouble;
 use crate::secret::Secret;
 
-/// An unanswered request is repeated after this; each time it waits longer, up to the second.
+/// An unanswered request is repeated after this, or after twice the time that the answer before took; each time it
+/// waits longer, up to the second. A board that is slow must not get everything twice: it would take a repeated login
+/// message for a new one.
 const FIRST_GAP: Duration = Duration::from_secs(1);
-const LONGEST_GAP: Duration = Duration::from_secs(2);
+const LONGEST_GAP: Duration = Duration::from_secs(3);
 /// So often the last login message is sent before the login starts anew, and so often it starts.
 const LAST_MESSAGES: u32 = 2;
 const LOGINS: u32 = 3;
@@ -78,6 +80,8 @@ pub struct Session {
     tag: u8,
     sequence: u8,
     logins: u32,
+    /// After this a request is repeated.
+    gap: Duration,
     /// Suite 17 is offered without knowing whether the board has it.
     offering: bool,
     until: Option<Instant>,
@@ -115,6 +119,7 @@ struct Active {
 /// What waits for an answer.
 struct Pending {
     what: What,
+    since: Instant,
     tries: u32,
     again: Option<Instant>,
     gap: Duration,
@@ -143,6 +148,7 @@ impl Session {
             tag: 0,
             sequence: 0,
             logins: 0,
+            gap: FIRST_GAP,
             offering: false,
             until: None,
         }
@@ -294,10 +300,18 @@ impl Session {
         self.events.push_back(Event::Failed(trouble));
     }
 
+    /// What was waited for has come.
+    fn learn(&mut self, now: Instant) {
+        if let Some(pending) = self.pending.take() {
+            let took = now.saturating_duration_since(pending.since);
+            self.gap = (took * 2).clamp(FIRST_GAP, LONGEST_GAP);
+        }
+    }
+
     /// Sends for the first time.
     fn start(&mut self, what: What, now: Instant) {
-        let until = self.until.unwrap_or(now);
-        self.pending = Some(Pending { what, tries: 0, again: Some(now + FIRST_GAP), gap: FIRST_GAP, until });
+        let (gap, until) = (self.gap, self.until.unwrap_or(now));
+        self.pending = Some(Pending { what, since: now, tries: 0, again: Some(now + gap), gap, until });
         self.transmit();
     }
 
@@ -445,6 +459,7 @@ impl Session {
         if algorithms != suite.algorithms() {
             return self.fail(Trouble::downgrade());
         }
+        self.learn(now);
         let Some(random) = self.fill::<16>() else { return };
         let tag = self.next_tag();
         self.phase = Phase::Proving { suite, console, board, random };
@@ -488,6 +503,7 @@ impl Session {
             self.out.push_back(packet::plain(Payload::Rakp(3), &body));
             return self.fail(Trouble::password(&self.login.user));
         }
+        self.learn(now);
         let active = Active { suite, keys, console, board, sent: 0, seen: Seen::default() };
         self.phase = Phase::Finishing { active, check };
         let body = Rakp3 { tag, status: 0, board, code: &ours }.encode();
@@ -527,6 +543,7 @@ impl Session {
     }
 
     fn raise(&mut self, now: Instant) {
+        self.learn(now);
         if let Phase::Finishing { active, .. } = std::mem::replace(&mut self.phase, Phase::Out) {
             self.phase = Phase::Raising(active);
             let sequence = self.next_sequence();
@@ -552,6 +569,7 @@ impl Session {
         if packet.payload != Payload::Message || !command.is_answered_by(*sequence, &answer) {
             return;
         }
+        self.learn(now);
         self.answered(answer.code, answer.data);
     }
 
