@@ -156,7 +156,8 @@ impl Cloud {
         }
     }
 
-    fn no_stopped_evacuation(&self) {
+    /// From now on evacuated servers keep their state instead of ending stopped, as before 2.95.
+    pub fn no_stopped_evacuation(&self) {
         self.inner.no_stopped.store(true, Ordering::Relaxed);
     }
 

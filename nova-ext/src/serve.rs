@@ -127,16 +127,14 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     let listening = tokio::spawn(socket.serve(status.clone(), seen));
     // Monitored from here on: while the cloud does not answer, it waits.
     let cloud = connect(&settings).await?;
+    if !policy.start.stopped_first {
+        cloud.no_stopped_evacuation();
+    }
     info!(microversion = %cloud.microversion(), "the engine is ready");
     let (orders, ordered) = mpsc::channel(ORDERS);
     let shared = Arc::new(Shared { names, map, signer, orders: orders.clone(), status, config });
     let engine = engine::run::run(
-        engine::Settings {
-            to_stopped: policy.start.stopped_first
-                && cloud.microversion() >= crate::cloud::Microversion::EVACUATE_STOPPED,
-            policy,
-            controller: controller(),
-        },
+        engine::Settings { to_stopped: cloud.evacuates_stopped(), policy, controller: controller() },
         journal,
         cloud.clone(),
         (proofs::Known::new(Arc::clone(&shared)), hooks::Configured::new(&shared.config)),

@@ -231,6 +231,12 @@ impl Engine {
         let now = shared.now.mono;
         match read {
             Ok(plane) => {
+                if shared.control.is_none() {
+                    // Who waits for this word need not wait longer.
+                    for one in self.incidents.iter().filter(|one| one.phase == Phase::Held) {
+                        shared.at(Duration::ZERO, Timer::Phase(one.id));
+                    }
+                }
                 shared.control = Some((now, plane));
                 if plane.schedulers > 0 && plane.conductors > 0 {
                     shared.alive_since.get_or_insert(now);

@@ -63,7 +63,8 @@ impl From<CloudError> for Trouble {
         let overload = error
             .status()
             .map_or(error.fate() != cloud::Fate::Refused, |status| status == 429 || status >= 500);
-        Self { why: error.to_string(), hopeless: error.kind() == Retry::Never, overload }
+        let hopeless = error.kind() == Retry::Never;
+        Self { why: error.to_string(), hopeless, overload: overload && !hopeless }
     }
 }
 

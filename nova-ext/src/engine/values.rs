@@ -155,7 +155,7 @@ pub struct Row {
 }
 
 /// The servers whose last evacuation failed.
-pub fn tried(rows: &[Row]) -> BTreeSet<ServerId> {
+pub(super) fn tried(rows: &[Row]) -> BTreeSet<ServerId> {
     let mut last: BTreeMap<ServerId, (i64, RowState)> = BTreeMap::new();
     for row in rows {
         let known = last.entry(row.server).or_insert((row.number, RowState::Alive));

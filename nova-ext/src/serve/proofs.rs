@@ -16,6 +16,7 @@ use crate::proof::ledger;
 use crate::stamp::Stamp;
 
 const ONE_LOOK: Duration = Duration::from_secs(10);
+const TWO_LOOKS: Duration = Duration::from_secs(20);
 
 /// The engine's view of proofs.
 pub(super) struct Known {
@@ -36,9 +37,41 @@ impl Proofs for Known {
             end(path, host.clone()).await?;
             return Ok(None);
         }
-        let host = host.clone();
-        on_disk(move || Ok(ledger::Proofs::load(&path)?.current(&host).cloned())).await
+        let of = host.clone();
+        let (proof, on) = on_disk(move || {
+            let proofs = ledger::Proofs::load(&path)?;
+            Ok((proofs.current(&of).cloned(), proofs.is_on(&of)))
+        })
+        .await?;
+        if proof.is_some() || on {
+            return Ok(proof);
+        }
+        // Another controller may have fenced it: what is not known here is no sign that the host is on.
+        let found = reads_off(self.shared.map.as_ref(), &self.shared.names, host).await?;
+        if let Some(proof) = &found {
+            record(self.shared.config.files.proofs(), proof.clone()).await?;
+        }
+        Ok(found)
     }
+}
+
+/// The device's proof, where the ledger knows nothing of the host; none if it is on.
+async fn reads_off(
+    map: Option<&Map>,
+    names: &crate::config::Names,
+    host: &HostName,
+) -> Read<Option<FenceProof>> {
+    let unknown = |why: &dyn std::fmt::Display| Trouble {
+        why: format!(
+            "no proof that {host} is off is known on this controller, and its power cannot be read: {why}"
+        ),
+        hopeless: false,
+        overload: false,
+    };
+    let Some(map) = map else { return Err(unknown(&"there is no map of power devices")) };
+    let name = names.power(host).parse().unwrap_or_else(|_| host.clone());
+    let mut device = map.own_device(&name).map_err(|error| unknown(&error))?;
+    power::read_off(device.as_mut(), host, TWO_LOOKS).await.map_err(|error| unknown(&error))
 }
 
 /// A device that says nothing says nothing against the proof: boards lose their power with the host.
