@@ -61,8 +61,8 @@ fn the_configuration_has_the_defaults_and_changes_nothing() {
     let config = Config::parse(&settings("nova-ha/nova-ha.toml")).unwrap();
     let default = Config::default();
     assert_eq!(
-        (&config.files, &config.hooks, &config.comeback),
-        (&default.files, &default.hooks, &default.comeback)
+        (&config.files, &config.fence, &config.hooks, &config.comeback),
+        (&default.files, &default.fence, &default.hooks, &default.comeback)
     );
     assert_eq!(config.hosts.len(), 1);
     assert_eq!(config.cloud, Some(Source::File("/etc/pcmk-remote/cloud.toml".into())));
@@ -91,6 +91,42 @@ fn the_policy_has_the_defaults_and_wants_its_mode_stated() {
     assert_eq!(policy, Policy::of(Mode::OptIn));
     let policy = Policy::parse(&in_force(&settings("nova-ha/nova-policy.toml"))).unwrap();
     assert!(!policy.projects.leave.is_empty() && !policy.leave_out.amphora_images.is_empty());
+}
+
+/// Every setting that there is, is in the samples.
+#[test]
+fn every_setting_is_in_a_sample() {
+    let unknown = "there_is_no_such_setting";
+    let mut missing = Vec::new();
+    let mut look = |file: &str, table: &str, known: Vec<String>| {
+        assert!(!known.is_empty(), "{file} [{table}]");
+        let sample = in_force(&settings(file));
+        let text = format!("\n{sample}");
+        let mut parts = text.split("\n[").skip(1);
+        let below = parts
+            .find(|part| part.starts_with(&format!("{table}]")) || part.starts_with(&format!("[{table}]")));
+        let part = if table.is_empty() { sample.split("\n[").next() } else { below };
+        for name in known {
+            let is_table = ["", "["].iter().any(|more| sample.contains(&format!("\n{more}[{name}]")));
+            let set =
+                part.is_some_and(|part| part.lines().any(|line| line.starts_with(&format!("{name} = "))));
+            if !set && !(table.is_empty() && is_table) {
+                missing.push(format!("{file}: {table}.{name}"));
+            }
+        }
+    };
+    for table in ["files", "fence", "hooks", "return", "engine"] {
+        let error = Config::parse(&format!("[{table}]\n{unknown} = 1\n")).unwrap_err().to_string();
+        let known = error.split("; there are: ").nth(1).unwrap_or_else(|| panic!("{error}"));
+        look("nova-ha/nova-ha.toml", table, known.split(", ").map(str::to_owned).collect());
+    }
+    for table in ["", "names", "storage", "leave_out", "projects", "limits", "start", "patience", "gates"] {
+        let head = if table.is_empty() { String::new() } else { format!("[{table}]\n") };
+        let error = Policy::parse(&format!("mode = \"all\"\n{head}{unknown} = 1\n")).unwrap_err().to_string();
+        let known = error.split('`').skip(3).step_by(2).map(str::to_owned);
+        look("nova-ha/nova-policy.toml", table, known.collect());
+    }
+    assert!(missing.is_empty(), "{missing:#?}");
 }
 
 #[test]
