@@ -120,19 +120,6 @@ pub enum CloudError {
         /// The request's name in the cloud's logs.
         id: RequestId,
     },
-    /// Nova refuses to evacuate to a stopped server, as some nova-compute is too old for it. The next evacuation is
-    /// made with 2.94, so that this one can be repeated at once.
-    #[error(
-        "{call}: some nova-compute is older than 27.0 (2023.1), so that evacuated servers run on: {message} ({id})"
-    )]
-    OldCompute {
-        /// The call.
-        call: String,
-        /// Nova's own words.
-        message: String,
-        /// The request's name in the cloud's logs.
-        id: RequestId,
-    },
     /// The answer is not what this API answers.
     #[error("{call}: the answer cannot be used: {why}{}", of(.id))]
     Malformed {
@@ -247,7 +234,6 @@ impl CloudError {
     pub fn kind(&self) -> Retry {
         match self {
             Self::Login(inner) => inner.kind(),
-            Self::OldCompute { .. } => Retry::After(Duration::ZERO),
             Self::Unheard { after: Some(pause), .. }
             | Self::Refused { after: Some(pause), status: 409 | 413 | 425 | 429, .. } => Retry::After(*pause),
             Self::Unheard { status: Some(501 | 505), .. } => Retry::Never,
@@ -273,7 +259,7 @@ impl CloudError {
     pub fn fate(&self) -> Fate {
         match self {
             Self::Unheard { .. } | Self::Malformed { .. } => Fate::Unheard,
-            Self::Refused { .. } | Self::OldCompute { .. } => Fate::Refused,
+            Self::Refused { .. } => Fate::Refused,
             Self::NotSent { .. }
             | Self::Late { .. }
             | Self::Login(_)
@@ -293,10 +279,7 @@ impl CloudError {
     /// the global request id) when it did not answer.
     pub fn request_id(&self) -> Option<&RequestId> {
         match self {
-            Self::Unheard { id, .. }
-            | Self::Refused { id, .. }
-            | Self::OldCompute { id, .. }
-            | Self::Malformed { id, .. } => Some(id),
+            Self::Unheard { id, .. } | Self::Refused { id, .. } | Self::Malformed { id, .. } => Some(id),
             Self::Login(inner) => inner.request_id(),
             _ => None,
         }

@@ -12,7 +12,8 @@ use crate::proof::FenceProof;
 impl Cloud {
     /// Asks Nova to rebuild a server of a dead host elsewhere: on `target`, or where the scheduler finds room.
     ///
-    /// One POST, never repeated here. [`CloudError::fate`] of a failure says what may follow: after `NotSent` it can
+    /// One POST, never repeated here but after two refusals that are said before anything is done: of the token, and
+    /// of 2.95 while some nova-compute is too old for it. [`CloudError::fate`] of a failure says what may follow: after `NotSent` it can
     /// be made again, `Refused` is Nova's decision, and after `Unheard` the server's migrations must be read first.
     /// Success means accepted: the migrations say what became of it.
     pub async fn evacuate(
@@ -31,9 +32,16 @@ impl Cloud {
                 "server {server} cannot be evacuated to the dead host itself"
             )));
         }
-        let version = self.evacuate_version();
         let path = format!("/servers/{server}/action");
-        let result = self.post(&path, &body(target), version).await;
+        let body = body(target);
+        let mut version = self.evacuate_version();
+        let mut result = self.post(&path, &body, version).await;
+        if result.as_ref().is_err_and(is_too_new) {
+            warn!("some nova-compute is older than 27.0 (2023.1): evacuated servers do not end stopped");
+            self.no_stopped_evacuation();
+            version = self.evacuate_version();
+            result = self.post(&path, &body, version).await;
+        }
         match result {
             Ok(answer) => {
                 info!(
@@ -43,28 +51,15 @@ impl Cloud {
                 Ok(answer.id)
             }
             Err(error) => {
-                let error = if is_too_new(&error) { self.too_new(error) } else { error };
                 warn!(%server, %source, fate = ?error.fate(), "evacuation not accepted: {error}");
                 Err(error)
             }
         }
     }
 
-    /// Nova refuses 2.95 before it does anything, whatever its status looks like; later evacuations do without.
-    fn too_new(&self, error: CloudError) -> CloudError {
-        self.no_stopped_evacuation();
-        match error {
-            CloudError::Refused { call, message, id, .. }
-            | CloudError::Unheard { call, why: message, id, .. } => {
-                CloudError::OldCompute { call, message, id }
-            }
-            other => other,
-        }
-    }
-
     /// Whether evacuated servers end stopped (2.95 and later) and have to be started.
     ///
-    /// It turns false at [`CloudError::OldCompute`]: all nova-computes must be of 27.0 (2023.1) or later.
+    /// It turns false when Nova refuses that: all nova-computes must be of 27.0 (2023.1) or later.
     pub fn evacuates_stopped(&self) -> bool {
         self.evacuate_version() >= Microversion::EVACUATE_STOPPED
     }
@@ -80,7 +75,7 @@ fn body(target: Option<&HostName>) -> Value {
     json!({"evacuate": evacuate})
 }
 
-/// Nova's refusal of 2.95 while an old nova-compute is left: a text, or the name of an exception.
+/// Nova's refusal of 2.95 while an old nova-compute is left, by Nova's age as a text or as the name of an exception.
 fn is_too_new(error: &CloudError) -> bool {
     let said = match error {
         CloudError::Refused { status: 400, message, .. } => message,

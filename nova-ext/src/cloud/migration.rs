@@ -129,6 +129,9 @@ pub struct MigrationQuery {
     pub status: Option<MigrationStatus>,
     /// Made since then, by our clock; some made a few seconds earlier may be among them.
     pub since: Option<Stamp>,
+    /// Changed since then, by Nova's clock. One that was made and never changed has no time of change and is left out,
+    /// whenever it was made: ask for what is alive by its status.
+    pub changed_since: Option<Stamp>,
 }
 
 impl MigrationQuery {
@@ -149,6 +152,9 @@ impl MigrationQuery {
             && self.kind.as_ref().is_none_or(|kind| migration.kind == *kind)
             && self.status.as_ref().is_none_or(|status| migration.status == *status)
             && !is_older(migration.created, since)
+            && self
+                .changed_since
+                .is_none_or(|since| migration.updated.is_some_and(|at| at.as_secs() >= since.as_secs()))
     }
 }
 
@@ -221,11 +227,14 @@ impl Cloud {
         filters.extend(server.as_deref().map(|server| ("instance_uuid", server)));
         filters.extend(query.kind.as_deref().map(|kind| ("migration_type", kind)));
         filters.extend(query.status.as_ref().map(|status| ("status", status.as_str())));
-        // Nova's own filter `changes-since` leaves out what was made and not yet changed: of all things an
-        // evacuation that has just been accepted. The latest come first, so that reading ends early anyway.
+        // Not with Nova's own filter `changes-since`, which leaves out what was made and not yet changed: of all
+        // things an evacuation that has just been accepted. The latest come first, so that reading ends early.
         let since = query.since.map(|since| self.their_time(since, TOLERANCE));
         let paged = self.microversion() >= Microversion::MIGRATION_PAGES;
+        let changed =
+            query.changed_since.map(|since| humantime::format_rfc3339_seconds(since.into()).to_string());
         if paged {
+            filters.extend(changed.as_deref().map(|changed| ("changes-since", changed)));
             filters.push(("limit", if since.is_some() { SHORT_PAGE } else { PAGE }));
         }
         let enough = |raw: &Raw| paged && is_older(raw.created_at, since);

@@ -2,6 +2,7 @@
 
 mod fake;
 mod login;
+mod logs;
 mod nova;
 mod samples;
 mod trouble;

@@ -124,7 +124,7 @@ impl Compute for Cloud {
                 let mut found = self.migrations(&alive(MigrationStatus::Accepted)).await?;
                 found.extend(self.migrations(&alive(MigrationStatus::PreMigrating)).await?);
                 let since = Stamp::from(std::time::SystemTime::from(changed) - OVERLAP);
-                found.extend(self.migrations(&MigrationQuery { since: Some(since), ..all }).await?);
+                found.extend(self.migrations(&MigrationQuery { changed_since: Some(since), ..all }).await?);
                 latest(found)
             }
             _ => self.migrations(&all).await?,

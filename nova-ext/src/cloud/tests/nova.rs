@@ -269,10 +269,12 @@ async fn an_old_nova_compute_somewhere() {
         })
         .await;
         let cloud = connect(&fake).await;
-        let error = cloud.evacuate(&server_id(1), &host("c1"), &proof("c1"), None).await.unwrap_err();
-        assert_eq!((error.fate(), error.kind()), (Fate::Refused, Retry::After(Duration::ZERO)), "{error}");
-        assert!(!cloud.evacuates_stopped());
         cloud.evacuate(&server_id(1), &host("c1"), &proof("c1"), None).await.unwrap();
+        assert!(!cloud.evacuates_stopped());
+        cloud.evacuate(&server_id(2), &host("c1"), &proof("c1"), None).await.unwrap();
+        let posts: Vec<Seen> = fake.all().into_iter().filter(|seen| seen.path.ends_with("/action")).collect();
+        let versions: Vec<&str> = posts.iter().map(|seen| seen.header("openstack-api-version")).collect();
+        assert_eq!(versions, ["compute 2.104", "compute 2.94", "compute 2.94"]);
     }
 }
 
@@ -320,6 +322,26 @@ async fn a_migration_that_was_just_accepted_is_seen() {
     assert_eq!(asked[0].query("changes-since"), None);
     assert_eq!(asked[0].query("source_compute"), Some("c1"));
     assert_eq!(asked[0].query("migration_type"), Some("evacuation"));
+}
+
+#[tokio::test]
+async fn what_changed_is_asked_of_nova() {
+    let fake = Fake::new("2.104", |seen| {
+        let mut done = migration(1, "2026-11-21T09:35:36.000000", "done");
+        done["updated_at"] = json!("2026-11-22T09:35:36.000000");
+        if seen.path == "/v2.1/os-migrations" { ok(json!({"migrations": [done]})) } else { None }
+    })
+    .await;
+    let cloud = connect(&fake).await;
+    let found = async |text: &str| {
+        let changed_since = text.parse().ok();
+        let query = MigrationQuery { changed_since, ..MigrationQuery::evacuations_from(&host("c1")) };
+        cloud.migrations(&query).await.unwrap().len()
+    };
+    assert_eq!(found("2026-11-22T09:35:36.500Z").await, 1, "Nova has whole seconds");
+    assert_eq!(found("2026-11-22T09:35:37Z").await, 0, "a cloud that does not filter");
+    let asked = fake.seen("GET", "/v2.1/os-migrations");
+    assert_eq!(asked[0].query("changes-since"), Some("2026-11-22T09:35:36Z"));
 }
 
 /// Without the source an evacuation in flight would be none of this host.
