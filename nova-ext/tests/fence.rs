@@ -3,8 +3,13 @@
 
 #[path = "fence/bench.rs"]
 mod bench;
+#[path = "fence/cloud.rs"]
+mod cloud;
+
+use std::time::{Duration, Instant};
 
 use bench::Bench;
+use cloud::Cloud;
 use nova_ext::handover::{Marked, Wish};
 
 const LEVEL: &str = r#"<configuration><resources><primitive id="bmc" class="stonith" type="fence_ipmilan"/><primitive id="nova" class="stonith" type="fence_nova"/></resources><fencing-topology><fencing-level id="l" target="c1" index="1" devices="bmc,nova"/></fencing-topology></configuration>"#;
@@ -130,4 +135,56 @@ async fn the_operators_switches() {
     assert!(report.code == 1 && report.err.contains("has no incident"), "{report:?}");
     let valid = bench.nova_ha(&["validate", "--offline"]).await;
     assert!(valid.out.contains("names     no name stands for two"), "{valid:?}");
+}
+
+/// Waits for it; the machine may be busy.
+async fn until(what: &str, bench: &Bench, cloud: &Cloud, mut holds: impl FnMut() -> bool) {
+    let end = Instant::now() + Duration::from_secs(120);
+    while !holds() {
+        assert!(Instant::now() < end, "{what}\n{}\n{:?}", bench.log(), cloud.service.lock().unwrap());
+        tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[tokio::test]
+async fn from_fence_to_back_in_service() {
+    let cloud = Cloud::start().await;
+    let bench = Bench::with(cloud.auth_url());
+    bench.device("[ -e $0.off ]", "touch $0.off", "rm -f $0.off");
+    let ended = bench.fence("off", "").await;
+    assert!(ended.code == 0 && !ended.err.contains("does not know yet"), "{ended:?}");
+    {
+        let service = cloud.service.lock().unwrap();
+        assert!(
+            service.forced_down && service.disabled.as_ref().unwrap().starts_with("nova-ha: off "),
+            "{service:?}"
+        );
+        assert_eq!(service.changes.len(), 1, "one call does both");
+    }
+    let requests = bench.requests();
+    assert_eq!(requests[0].marked, Marked::Done);
+    // The engine takes it up, finds nothing to move, and waits for nova-compute.
+    let started = bench.resource("start").await;
+    assert_eq!(started.code, 0, "{started:?}");
+    until("the request ends", &bench, &cloud, || bench.requests().is_empty()).await;
+    until("the attribute says so", &bench, &cloud, || bench.attribute("evacuate").as_deref() == Some("no"))
+        .await;
+    assert!(cloud.service.lock().unwrap().forced_down);
+    let report = bench.nova_ha(&["report", "--last"]).await;
+    assert!(report.code == 0, "{report:?}");
+    let all = bench.nova_ha(&["report"]).await;
+    assert!(all.out.contains("c1: complete: 0 moved"), "{all:?}");
+    let page = bench.nova_ha(&["report", "--format", "html", &requests[0].id.to_string()]).await;
+    assert!(page.out.starts_with("<!DOCTYPE html>") && page.out.contains("proven off"), "{page:?}");
+    // It starts while the host is still forced down.
+    cloud.service.lock().unwrap().reports = true;
+    until("the host is back", &bench, &cloud, || {
+        let service = cloud.service.lock().unwrap();
+        !service.forced_down && service.disabled.is_none()
+    })
+    .await;
+    let service = cloud.service.lock().unwrap();
+    let order: Vec<_> = service.changes.iter().skip(1).map(ToString::to_string).collect();
+    assert_eq!(order, [r#"{"forced_down":false}"#, r#"{"status":"enabled"}"#]);
+    assert!(!bench.log().contains(bench::PASSWORD));
 }

@@ -15,6 +15,29 @@ use tokio::time::timeout;
 pub(crate) const PASSWORD: &str = "hunter2-secret";
 /// Nobody listens there.
 const NOWHERE: &str = "http://127.0.0.1:1/v3";
+/// Node attributes, kept in files.
+const ATTRIBUTES: &str = r#"
+words="$*" mode=
+while [ $# -gt 0 ]; do
+    case $1 in
+    -n) name=$2; shift;;
+    -N) node=$2; shift;;
+    -U) value=$2 mode=set; shift;;
+    -D) mode=remove;;
+    -Q) mode=query;;
+    esac
+    shift
+done
+case $mode in
+set) echo "$words" >>DIR/attrd.log; printf %s "$value" >"DIR/attributes/$name@$node";;
+remove) rm -f "DIR/attributes/$name@$node";;
+query)
+    for file in DIR/attributes/"$name"@*; do
+        [ -e "$file" ] || exit 105
+        echo "name=\"$name\" host=\"${file##*@}\" value=\"$(cat "$file")\""
+    done;;
+esac
+"#;
 /// The machine may be busy.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -27,11 +50,17 @@ pub(crate) struct Ended {
 
 pub(crate) struct Bench {
     dir: TempDir,
+    keystone: String,
 }
 
 impl Bench {
     pub(crate) fn new() -> Self {
-        let bench = Self { dir: tempfile::tempdir().unwrap() };
+        Self::with(NOWHERE.into())
+    }
+
+    /// With this Keystone.
+    pub(crate) fn with(keystone: String) -> Self {
+        let bench = Self { dir: tempfile::tempdir().unwrap(), keystone };
         fs::create_dir(bench.path("bin")).unwrap();
         let state = bench.path("state");
         fs::create_dir(&state).unwrap();
@@ -46,11 +75,9 @@ impl Bench {
         );
         write(&bench.path("nova-ha.toml"), &text, 0o644);
         write(&bench.path("policy.toml"), "mode = \"all\"\n", 0o644);
-        let log = bench.path("attrd.log");
-        bench.tool(
-            "attrd_updater",
-            &format!("case \"$*\" in *-Q*) exit 0;; esac; echo \"$@\" >> {}", log.display()),
-        );
+        write(&bench.path("key"), &"k".repeat(44), 0o600);
+        fs::create_dir(bench.path("attributes")).unwrap();
+        bench.tool("attrd_updater", &ATTRIBUTES.replace("DIR", &bench.dir.path().display().to_string()));
         bench.cluster("<configuration/>", "<pacemaker-result/>");
         bench
     }
@@ -85,9 +112,11 @@ impl Bench {
     /// Runs an action for c1 with a login, as clusters configure it.
     pub(crate) async fn fence(&self, action: &str, more: &str) -> Ended {
         let text = format!(
-            "action={action}\nport=c1\nnodename=c1\nconfig={}\nauth_url={NOWHERE}\nlogin=admin\npasswd={PASSWORD}\n\
-             tenant_name=service\nnova_timeout=2\n{more}",
-            self.path("nova-ha.toml").display()
+            "action={action}\nport=c1\nnodename=c1\nconfig={}\nauth_url={}\nlogin=admin\npasswd={PASSWORD}\n\
+             tenant_name=service\nnova_timeout={}\n{more}",
+            self.path("nova-ha.toml").display(),
+            self.keystone,
+            if self.keystone == NOWHERE { 2 } else { 60 },
         );
         self.agent(&text).await
     }
@@ -109,7 +138,7 @@ impl Bench {
         command.args(["agent", "nova-evacuate", action]);
         for (name, value) in [
             ("config", self.path("nova-ha.toml").display().to_string()),
-            ("auth_url", NOWHERE.into()),
+            ("auth_url", self.keystone.clone()),
             ("username", "admin".into()),
             ("password", PASSWORD.into()),
             ("tenant_name", "service".into()),
@@ -144,6 +173,15 @@ impl Bench {
         let queued = Queue::new(self.path("state/queue")).list().unwrap();
         assert!(queued.bad.is_empty(), "{:?}", queued.bad);
         queued.requests
+    }
+
+    /// A node attribute of c1.
+    pub(crate) fn attribute(&self, name: &str) -> Option<String> {
+        fs::read_to_string(self.path(&format!("attributes/{name}@c1"))).ok()
+    }
+
+    pub(crate) fn log(&self) -> String {
+        fs::read_to_string(self.path("state/engine.log")).unwrap_or_default()
     }
 
     /// What the cluster was told.
