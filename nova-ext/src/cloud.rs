@@ -51,7 +51,7 @@ use self::pages::{Link, Pages};
 pub use self::placement::{Inventory, Provider, Resources};
 pub use self::recorded::{ActionEvent, InstanceAction};
 pub use self::server::{Flavor, PowerState, ResetTo, Server, Volume};
-pub use self::service::{LONGEST_REASON, Service, ServiceChange, Services};
+pub use self::service::{LONGEST_REASON, OURS, Service, ServiceChange, Services};
 pub use self::settings::{
     Auth, Credential, Domain, Endpoints, Environment, FILE, Interface, Limits, Named, Settings,
     SettingsError, Source, Tls,

@@ -75,7 +75,7 @@ pub struct Timeline {
     pub lines: Vec<Line>,
 }
 
-/// The incidents of a journal, in the order in which they began.
+/// The incidents of a journal that the engine has taken up, in the order in which they began.
 pub fn incidents(entries: &[Entry]) -> Vec<Summary> {
     let mut ids = Vec::new();
     for entry in entries {
@@ -83,7 +83,9 @@ pub fn incidents(entries: &[Entry]) -> Vec<Summary> {
             ids.push(entry.incident);
         }
     }
-    ids.into_iter().filter_map(|id| timeline(entries, id)).map(|timeline| timeline.summary).collect()
+    // A host that returns by itself has no failure to tell of.
+    let taken = |timeline: &Timeline| timeline.marks.iter().any(|mark| mark.name == "taken up");
+    ids.into_iter().filter_map(|id| timeline(entries, id)).filter(taken).map(|it| it.summary).collect()
 }
 
 /// One incident; none if the journal knows nothing of it.

@@ -12,6 +12,9 @@ use crate::stamp::Stamp;
 /// The longest reason that Nova keeps.
 pub const LONGEST_REASON: usize = 255;
 
+/// What the reason of each service begins with that we have disabled: what somebody else has disabled is theirs.
+pub const OURS: &str = "nova-ha: ";
+
 /// One service on one host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Service {

@@ -274,7 +274,7 @@ impl Incident {
                 shared.record(incident, Event::ForcingDown { host });
             }
             self.phase = Phase::ForcingDown;
-            let reason = format!("recovery: {} ({incident})", self.why_off());
+            let reason = format!("{}{} ({incident})", crate::cloud::OURS, self.why_off());
             shared.out.push(Action::ForceDown { incident, service: view.id, reason });
         }
     }

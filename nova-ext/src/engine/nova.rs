@@ -90,10 +90,16 @@ impl Compute for Cloud {
         while reason.len() > cloud::LONGEST_REASON {
             reason.pop();
         }
+        // Whoever has disabled it before has a reason, and enables it again.
+        let services = self.compute_services().await?;
+        let theirs = services.iter().any(|one| {
+            let ours = one.disabled_reason.as_deref().is_some_and(|reason| reason.starts_with(cloud::OURS));
+            one.id == service && !one.status_enabled && !ours
+        });
         let change = cloud::ServiceChange {
             forced_down: Some(true),
-            enabled: Some(false),
-            disabled_reason: Some(reason),
+            enabled: (!theirs).then_some(false),
+            disabled_reason: (!theirs).then_some(reason),
         };
         Ok((view(&self.set_service(service, &change).await?), None))
     }

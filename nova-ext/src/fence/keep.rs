@@ -3,15 +3,13 @@
 
 use std::path::{Path, PathBuf};
 
+use crate::cloud::OURS;
 use crate::config::Config;
 use crate::ids::HostName;
 use crate::proof::FenceProof;
 use crate::proof::ledger::Proofs;
 use crate::proof::signed::Signer;
 use crate::stamp::Stamp;
-
-/// The beginning of every reason that we give Nova for a disabled service.
-const OURS: &str = "nova-ha: ";
 
 /// Where proofs go.
 #[derive(Debug)]

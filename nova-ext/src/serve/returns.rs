@@ -10,7 +10,7 @@ use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
 use super::{Shared, hooks, proofs};
-use crate::cloud::{Cloud, MigrationQuery, MigrationStatus, ServiceChange};
+use crate::cloud::{Cloud, MigrationQuery, MigrationStatus, OURS, ServiceChange};
 use crate::engine::Trouble;
 use crate::engine::comeback::{Comebacks, Do, Happened, Rules, ServiceState, Wanted};
 use crate::engine::journal::Entry;
@@ -27,8 +27,6 @@ const SCAN: Duration = Duration::from_secs(60);
 const SOON: Duration = Duration::from_secs(1);
 const POWER: Duration = Duration::from_secs(60);
 const TOOL: Duration = Duration::from_secs(5);
-/// The beginning of our reasons in Nova.
-const OURS: &str = "nova-ha: ";
 
 /// The rules that the configuration sets.
 pub(crate) fn rules(config: &crate::config::Comeback) -> Rules {

@@ -106,7 +106,7 @@ impl Cloud {
                 }
                 match body["status"].as_str() {
                     Some("disabled") => {
-                        service.disabled = Some(body["disabled_reason"].as_str().unwrap_or("").into())
+                        service.disabled = Some(body["disabled_reason"].as_str().unwrap_or("").into());
                     }
                     Some("enabled") => service.disabled = None,
                     _ => {}
