@@ -2,6 +2,10 @@
 #![allow(
     unreachable_pub,
     missing_docs,
+    clippy::unnecessary_wraps,
+    clippy::unused_self,
+    clippy::single_match_else,
+    clippy::useless_vec,
     clippy::unwrap_used,
     clippy::expect_used,
     clippy::panic,

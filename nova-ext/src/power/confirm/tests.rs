@@ -1,3 +1,5 @@
+#![allow(clippy::useless_vec, reason = "rows of tables are joined")]
+
 use std::collections::VecDeque;
 use std::sync::{Arc, Mutex};
 
