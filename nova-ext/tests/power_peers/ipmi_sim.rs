@@ -1,4 +1,4 @@
-//! OpenIPMI's simulator as the board; its machine is a file, its chassis a script.
+//! `ipmi_sim` of `OpenIPMI` as the board; its machine is a file, its chassis a script.
 
 use std::fs::{self, Permissions};
 use std::net::SocketAddr;

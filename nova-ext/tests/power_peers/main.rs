@@ -1,4 +1,4 @@
-//! Power devices against the software of others: OpenIPMI's simulator, ipmitool, fence agents, sushy's Redfish emulator.
+//! Power devices against the software of others: `OpenIPMI`, ipmitool, fence agents, the Redfish emulator of sushy-tools.
 //!
 //! Needs what `tests/rig/peers-power` installs; whatever is missing fails with that command.
 #![allow(
