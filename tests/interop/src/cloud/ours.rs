@@ -15,8 +15,10 @@ use crate::wait;
 
 /// How long a command may take.
 const PATIENCE: Duration = Duration::from_secs(120);
-/// All servers go, and nothing is lost: the fake driver has no disks.
-const POLICY: &str = "mode = \"all\"\n[storage]\nshared = true\n";
+/// All servers go, and nothing is lost: the fake driver has no disks. What hangs is given up sooner than usual: here Nova
+/// waits 30 s for its own parts.
+const POLICY: &str = "mode = \"all\"\n[storage]\nshared = true\n\
+                      [patience]\nunheard_seconds = 30\naccepted_seconds = 60\n";
 
 /// A controller's worth of configuration and state.
 pub struct Ours {

@@ -86,7 +86,7 @@ impl<'a> Incident<'a> {
 /// At a microversion: 50 servers, in pages, each once. The first request goes out within a second.
 fn at(cloud: &Cloud, servers: usize, version: Option<&str>) -> Result<()> {
     let incident = Incident::begin(cloud, servers, &Login { version, ..cloud.login() })?;
-    incident.wait_moved(secs(300))?;
+    incident.wait_moved(secs(400))?;
     let took = incident.asked.elapsed();
     incident.check_once()?;
     let calls = incident.calls()?;
@@ -156,7 +156,7 @@ fn with_faults(cloud: &Cloud, proxy: &Proxy) -> Result<()> {
         proxy.inject(rule);
         let login = Login { more: "request_timeout = 15\n", ..cloud.login() };
         let incident = Incident::begin(cloud, 6, &login).context(name)?;
-        incident.wait_moved(secs(240)).context(name)?;
+        incident.wait_moved(secs(400)).context(name)?;
         incident.check_once().context(name)?;
         if proxy.hits() == 0 {
             return fail(format!("{name}: it befell nothing"));
@@ -180,7 +180,7 @@ pub(crate) fn api_down(cloud: &Cloud) -> Result<()> {
     cloud.kill_service("cloud-nova")?;
     cloud.service("start", "cloud-nova")?;
     cloud.wait_api()?;
-    incident.wait_moved(secs(240))?;
+    incident.wait_moved(secs(400))?;
     incident.check_once()
 }
 
@@ -250,7 +250,7 @@ pub(crate) fn no_capacity(cloud: &Cloud) -> Result<()> {
     for host in others {
         cloud.set_compute_service(host, &json!({"status": "enabled"}))?.ok()?;
     }
-    incident.wait_moved(secs(240))?;
+    incident.wait_moved(secs(400))?;
     // A request may follow one that has failed; two that live may not be.
     let all = cloud.evacuations(HOST)?;
     for id in &incident.servers {
@@ -276,7 +276,7 @@ pub(crate) fn comes_back_in_the_middle(cloud: &Cloud) -> Result<()> {
         Ok((done > 1).then_some(()))
     })?;
     cloud.start_compute(HOST)?;
-    incident.wait_moved(secs(240))?;
+    incident.wait_moved(secs(400))?;
     incident.check_once()?;
     wait::until(secs(90), "the host's evacuations to be completed", || {
         let all = cloud.evacuations(HOST)?;
