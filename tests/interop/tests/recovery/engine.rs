@@ -188,7 +188,9 @@ pub(crate) fn api_down(cloud: &Cloud) -> Result<()> {
 }
 
 fn lines(incident: &Incident<'_>) -> usize {
-    incident.ours.journal().lines().count()
+    // What every start writes is no step forward: killed at that, it would never come to anything.
+    let start = ["\"resumed\"", "\"operator\"", "\"proved\""];
+    incident.ours.journal().lines().filter(|line| !start.iter().any(|kind| line.contains(kind))).count()
 }
 
 /// The engine is killed at each step: whenever its journal has grown. In the end all is as if it had not been.
