@@ -110,7 +110,7 @@ fn every_setting_is_in_a_sample() {
             let is_table = ["", "["].iter().any(|more| sample.contains(&format!("\n{more}[{name}]")));
             let set =
                 part.is_some_and(|part| part.lines().any(|line| line.starts_with(&format!("{name} = "))));
-            if !set && !(table.is_empty() && is_table) {
+            if !(set || table.is_empty() && is_table) {
                 missing.push(format!("{file}: {table}.{name}"));
             }
         }
