@@ -130,13 +130,9 @@ pub(crate) fn remove_and_purge(world: &World, suite: Suite, files: &Files) -> Re
                   -not -path '/var/lib/dpkg/*' | sort";
     let left = "/etc/logrotate.d/nova-ha\n/etc/needrestart/conf.d/nova-ha.conf\n/etc/pcmk-remote/nova-ha.key\n/etc/pcmk-remote/nova-ha.toml\n\
                 /var/lib/pcmk-remote/nova-ha\n";
-    let seen: String = node
-        .sh(traces)?
-        .lines()
-        .filter(|line| !line.contains("nova-ha.d"))
-        .map(|line| format!("{line}\n"))
-        .collect();
-    same("after the removal", left, &seen)?;
+    let seen = node.sh(traces)?;
+    let seen: Vec<_> = seen.lines().filter(|line| !line.contains("nova-ha.d")).collect();
+    same("after the removal", left.trim_end(), &seen.join("\n"))?;
     node.exec(&["test", "-x", "/usr/lib/ocf/resource.d/pcmk-remote/libvirt"])?;
     machine.apt(&["purge", "nova-ha"])?;
     // The key is the operator's, not the package's.

@@ -198,7 +198,7 @@ pub(crate) fn fresh(world: &World, files: &Files) -> Result<()> {
     same(
         "edited configuration",
         "/etc/pcmk-remote/nova-ha.toml.rpmsave",
-        &node.sh("ls -d /etc/pcmk-remote/*")?.trim(),
+        node.sh("ls -d /etc/pcmk-remote/*")?.trim(),
     )?;
     node.exec(&["rm", "-r", "/etc/pcmk-remote"])?;
     same("daemons after the removal", "[]", &format!("{:?}", node.pids_of("pacemaker-remoted")?))?;
