@@ -10,12 +10,15 @@ use pcmk_interop::cloud::{Cloud, READER};
 use pcmk_interop::error::Context;
 use pcmk_interop::{Result, fail};
 
+/// What is wrong, the action, the host, the log-in, more parameters, and words of which one is in the error.
+type Row<'a> = (&'a str, &'a str, &'a str, Login<'a>, &'a str, &'a [&'a str]);
+
 /// The fence agent, with one thing wrong at a time.
 pub(crate) fn fence_agent(cloud: &Cloud) -> Result<()> {
     cloud.start_boards()?;
     let nowhere: SocketAddr = SocketAddr::new(cloud.keystone().ip(), 1);
     let good = cloud.login();
-    let rows: [(&str, &str, &str, Login<'_>, &str, &[&str]); 5] = [
+    let rows: [Row<'_>; 5] = [
         (
             "wrong password",
             "monitor",
