@@ -153,6 +153,16 @@ impl Files {
         self.state.join("frozen")
     }
 
+    /// What is in maintenance, one file each.
+    pub fn maintenance(&self) -> PathBuf {
+        self.state.join("maintenance")
+    }
+
+    /// Hosts that need not wait although too many are down, one file each.
+    pub fn go_ahead(&self) -> PathBuf {
+        self.state.join("go-ahead")
+    }
+
     /// Where the engine says how it is.
     pub fn socket(&self) -> PathBuf {
         self.state.join("engine.sock")

@@ -61,7 +61,8 @@ pub struct Request {
     pub power_on: bool,
     /// Whether the host's servers are to be evacuated at all.
     pub evacuates: bool,
-    /// Whether the computes share storage for ephemeral disks, if it was said.
+    /// Whether the computes share storage for ephemeral disks, if it was said. Kept for people: the plan takes the
+    /// policy's word, which an engine that resumes has as well.
     pub shared_storage: Option<bool>,
     /// Whoever wrote it still works on it until then: not before that time is it taken up.
     pub not_before: Option<Stamp>,

@@ -18,13 +18,16 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 pub use socket::{Health, ask};
-pub use switches::{freeze, frozen, release, thaw};
+pub use switches::{
+    freeze, frozen, go_ahead, going_ahead, in_maintenance, maintenance_off, maintenance_on, release, thaw,
+};
 
 use crate::cloud::{Cloud, CloudError, Environment, Retry, Settings, SettingsError, Source};
 use crate::config::{Config, ConfigError, NameError, Names};
 use crate::engine;
 use crate::engine::journal::{Journal, JournalError};
 use crate::engine::run::{Order, RunError, Status};
+use crate::ids::HostName;
 use crate::policy::{Policy, PolicyError};
 use crate::power::{Map, MapError};
 use crate::proof::signed::Signer;
@@ -93,6 +96,13 @@ pub fn policy(config: &Config) -> Result<Policy, ServeError> {
 /// The map of power devices, if there is one.
 pub fn map(config: &Config) -> Result<Option<Map>, MapError> {
     if config.files.map.exists() { Map::load(&config.files.map).map(Some) } else { Ok(None) }
+}
+
+/// Whether a host's power device says that it is on. One that cannot be asked says nothing: boards lose their power
+/// with the host.
+pub async fn reads_on(config: &Config, host: &HostName) -> Result<bool, ServeError> {
+    let names = Names::new(&config.hosts)?;
+    Ok(proofs::reads_on(map(config)?.as_ref(), &names, host).await)
 }
 
 /// The cloud's settings: the environment's if `by_environment`.

@@ -188,3 +188,86 @@ async fn from_fence_to_back_in_service() {
     assert_eq!(order, [r#"{"forced_down":false}"#, r#"{"status":"enabled"}"#]);
     assert!(!bench.log().contains(bench::PASSWORD));
 }
+
+#[tokio::test]
+async fn what_would_be_done_and_whether_there_is_room() {
+    const ID: &str = "5a0c5c45-1c29-4d5f-8c9e-0d8a3f7a7b10";
+    let cloud = Cloud::start().await;
+    let bench = Bench::with(cloud.auth_url());
+    let room = bench.nova_ha(&["capacity"]).await;
+    assert!(room.code == 0 && room.out.starts_with("yes: any one host of 1 can be lost"), "{room:?}");
+    cloud.service.lock().unwrap().servers = vec![cloud::server(ID, "web")];
+    let room = bench.nova_ha(&["capacity", "--any", "1", "--json"]).await;
+    let told: serde_json::Value = serde_json::from_str(&room.out).unwrap();
+    assert_eq!((room.code, told["verdict"].as_str()), (1, Some("no")), "{room:?}");
+    assert_eq!((&told["lost"][0]["unplaced"][0], &told["lost"][0]["short"]), (&ID.into(), &true.into()));
+
+    let plan = bench.nova_ha(&["plan", "c1"]).await;
+    assert!(plan.code == 0 && plan.out.contains("1 servers would be moved, 0 would stay"), "{plan:?}");
+    assert!(plan.out.contains(ID) && plan.out.contains("web"), "{plan:?}");
+    let plan = bench.nova_ha(&["plan", "c1", "--json"]).await;
+    let told: serde_json::Value = serde_json::from_str(&plan.out).unwrap();
+    assert_eq!((&told["moves"][0]["name"], &told["left_out"]), (&"web".into(), &serde_json::json!([])));
+    let plan = bench.nova_ha(&["plan", "c11"]).await;
+    assert!(plan.code == 1 && plan.err.contains("c11") && plan.err.contains("c1?"), "{plan:?}");
+    let service = cloud.service.lock().unwrap();
+    assert!(service.changes.is_empty() && service.unknown.is_empty(), "{service:?}");
+}
+
+#[tokio::test]
+async fn an_operator_asks_for_an_evacuation() {
+    let cloud = Cloud::start().await;
+    let bench = Bench::with(cloud.auth_url());
+    bench.device("[ -e $0.off ]", "touch $0.off", "rm -f $0.off");
+    let word = ["evacuate", "c1", "--operator-confirms-off", "Ann Lee"];
+    let asked = bench.nova_ha(&["evacuate", "c1"]).await;
+    assert!(
+        asked.code == 1 && asked.err.contains("nothing proves to this controller that c1 is off"),
+        "{asked:?}"
+    );
+    let asked = bench.nova_ha(&word).await;
+    assert!(asked.code == 1 && asked.err.contains("says that it is on"), "{asked:?}");
+    std::fs::write(bench.path("fence_device.off"), "").unwrap();
+    cloud.service.lock().unwrap().reports = true;
+    let asked = bench.nova_ha(&word).await;
+    assert!(asked.code == 1 && asked.err.contains("still reports to Nova"), "{asked:?}");
+    cloud.service.lock().unwrap().reports = false;
+    let asked = bench.nova_ha(&["evacuate", "c11", "--operator-confirms-off", "Ann Lee"]).await;
+    assert!(asked.code == 1 && asked.err.contains("c11"), "{asked:?}");
+    let asked = bench.nova_ha(&["evacuate", "c1", "--operator-confirms-off", "17"]).await;
+    assert!(asked.code == 1 && asked.err.contains("nobody's name"), "{asked:?}");
+    let asked = bench.nova_ha(&["go-ahead", "c1"]).await;
+    assert!(asked.code == 1 && asked.err.contains("nobody has asked"), "{asked:?}");
+    assert!(bench.requests().is_empty() && bench.told().is_empty());
+
+    let asked = bench.nova_ha(&word).await;
+    assert!(asked.code == 0 && asked.err.contains("no engine answers"), "{asked:?}");
+    assert!(asked.out.contains("Ann Lee"), "{asked:?}");
+    let id = bench.requests()[0].id;
+    assert!(bench.told().contains("-n evacuate -N c1 -U yes"), "{}", bench.told());
+    // It waits while the host is in maintenance.
+    assert_eq!(bench.nova_ha(&["maintenance", "on", "c1", "--reason", "new disks"]).await.code, 0);
+    assert_eq!(bench.resource("start").await.code, 0);
+    let end = Instant::now() + Duration::from_secs(60);
+    loop {
+        let status = bench.nova_ha(&["status"]).await;
+        assert!(status.out.contains("maintenance: c1: new disks ("), "{status:?}");
+        let all = bench.nova_ha(&["explain", "c1"]).await;
+        if all.out.contains("took up c1") {
+            break;
+        }
+        assert!(Instant::now() < end, "{status:?}\n{}", bench.log());
+    }
+    assert_eq!(bench.nova_ha(&["go-ahead", "c1"]).await.code, 0);
+    assert!(bench.nova_ha(&["status"]).await.out.contains("go-ahead: c1: "));
+    assert!(cloud.service.lock().unwrap().changes.is_empty(), "nothing was begun");
+    let over = bench.nova_ha(&["maintenance", "off", "c1"]).await;
+    assert_eq!(over.out, "c1 is not in maintenance any more\n");
+    // The proof is known by now, and the request is the same.
+    let ended = bench.nova_ha(&["evacuate", "c1", "--wait", "--timeout", "100"]).await;
+    assert!(ended.code == 0 && ended.out.contains(&format!("incident {id}")), "{ended:?}");
+    let report = bench.nova_ha(&["report"]).await;
+    assert!(report.out.contains("c1: complete: 0 moved"), "{report:?}");
+    let status = bench.nova_ha(&["status"]).await;
+    assert!(!status.out.contains("go-ahead") && !status.out.contains("maintenance"), "{status:?}");
+}

@@ -16,11 +16,17 @@ _nova__ha() {
             ",$1")
                 cmd="nova__ha"
                 ;;
+            nova__ha,capacity)
+                cmd="nova__ha__subcmd__capacity"
+                ;;
             nova__ha,completions)
                 cmd="nova__ha__subcmd__completions"
                 ;;
             nova__ha,engine)
                 cmd="nova__ha__subcmd__engine"
+                ;;
+            nova__ha,evacuate)
+                cmd="nova__ha__subcmd__evacuate"
                 ;;
             nova__ha,explain)
                 cmd="nova__ha__subcmd__explain"
@@ -28,8 +34,17 @@ _nova__ha() {
             nova__ha,freeze)
                 cmd="nova__ha__subcmd__freeze"
                 ;;
+            nova__ha,go-ahead)
+                cmd="nova__ha__subcmd__go__subcmd__ahead"
+                ;;
             nova__ha,help)
                 cmd="nova__ha__subcmd__help"
+                ;;
+            nova__ha,maintenance)
+                cmd="nova__ha__subcmd__maintenance"
+                ;;
+            nova__ha,plan)
+                cmd="nova__ha__subcmd__plan"
                 ;;
             nova__ha,power)
                 cmd="nova__ha__subcmd__power"
@@ -49,11 +64,17 @@ _nova__ha() {
             nova__ha,validate)
                 cmd="nova__ha__subcmd__validate"
                 ;;
+            nova__ha__subcmd__help,capacity)
+                cmd="nova__ha__subcmd__help__subcmd__capacity"
+                ;;
             nova__ha__subcmd__help,completions)
                 cmd="nova__ha__subcmd__help__subcmd__completions"
                 ;;
             nova__ha__subcmd__help,engine)
                 cmd="nova__ha__subcmd__help__subcmd__engine"
+                ;;
+            nova__ha__subcmd__help,evacuate)
+                cmd="nova__ha__subcmd__help__subcmd__evacuate"
                 ;;
             nova__ha__subcmd__help,explain)
                 cmd="nova__ha__subcmd__help__subcmd__explain"
@@ -61,8 +82,17 @@ _nova__ha() {
             nova__ha__subcmd__help,freeze)
                 cmd="nova__ha__subcmd__help__subcmd__freeze"
                 ;;
+            nova__ha__subcmd__help,go-ahead)
+                cmd="nova__ha__subcmd__help__subcmd__go__subcmd__ahead"
+                ;;
             nova__ha__subcmd__help,help)
                 cmd="nova__ha__subcmd__help__subcmd__help"
+                ;;
+            nova__ha__subcmd__help,maintenance)
+                cmd="nova__ha__subcmd__help__subcmd__maintenance"
+                ;;
+            nova__ha__subcmd__help,plan)
+                cmd="nova__ha__subcmd__help__subcmd__plan"
                 ;;
             nova__ha__subcmd__help,power)
                 cmd="nova__ha__subcmd__help__subcmd__power"
@@ -140,12 +170,38 @@ _nova__ha() {
 
     case "${cmd}" in
         nova__ha)
-            opts="-c -h -V --config --help --version power engine status report explain return freeze thaw validate completions help"
+            opts="-c -h -V --config --help --version power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__capacity)
+            opts="-c -h --any --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --any)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -190,6 +246,36 @@ _nova__ha() {
                 return 0
             fi
             case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__evacuate)
+            opts="-c -h --operator-confirms-off --wait --timeout --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --operator-confirms-off)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --timeout)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 --config)
                     COMPREPLY=($(compgen -f "${cur}"))
                     return 0
@@ -253,9 +339,45 @@ _nova__ha() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
-        nova__ha__subcmd__help)
-            opts="power engine status report explain return freeze thaw validate completions help"
+        nova__ha__subcmd__go__subcmd__ahead)
+            opts="-c -h --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__help)
+            opts="power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__help__subcmd__capacity)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
             fi
@@ -282,6 +404,20 @@ _nova__ha() {
             return 0
             ;;
         nova__ha__subcmd__help__subcmd__engine)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__help__subcmd__evacuate)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -323,7 +459,49 @@ _nova__ha() {
             COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
             return 0
             ;;
+        nova__ha__subcmd__help__subcmd__go__subcmd__ahead)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
         nova__ha__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__help__subcmd__maintenance)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__help__subcmd__plan)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -484,6 +662,54 @@ _nova__ha() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__maintenance)
+            opts="-c -h --reason --config --help on off"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --reason)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__plan)
+            opts="-c -h --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

@@ -29,12 +29,17 @@ complete -c nova-ha -n "__fish_nova_ha_needs_command" -s h -l help -d 'Print hel
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -s V -l version -d 'Print version'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "power" -d 'Read and switch the power of a host'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "engine" -d 'Run the engine, as ocf:pcmk-remote:nova-evacuate does'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "plan" -d 'Say what would be done about the servers of a host, in which order and why; does nothing'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "evacuate" -d 'Ask the engine to evacuate a host that is proven off'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "capacity" -d 'Say whether the other hosts could take the servers of any one host, or of any K'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "status" -d 'Say how the engine of this controller is, what waits for it, and which hosts are proven off'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "report" -d 'List incidents, or report one: timeline as text, JSON or page'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "explain" -d 'Say what was decided about a server or a host, and why'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "return" -d 'Let a host return to service'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "freeze" -d 'Begin nothing until thaw; fencing goes on'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "thaw" -d 'Begin things again'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "maintenance" -d 'Begin no evacuation of a host, or of any, or do so again; fencing goes on'
+complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "go-ahead" -d 'Let a host be evacuated although too many are down at once'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "validate" -d 'Check configuration, credentials, roles, power devices and names'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "completions" -d 'Print a completion script'
 complete -c nova-ha -n "__fish_nova_ha_needs_command" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
@@ -145,6 +150,18 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand engine" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand engine" -l from-environment -d 'Take the cloud\'s credentials from the environment (OS_AUTH_URL, OS_USERNAME, …), not from files'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand engine" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand plan" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand plan" -l json -d 'Print JSON'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand plan" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand evacuate" -l operator-confirms-off -d 'Who has seen that the host is off, and vouches for it by name; for a host without another proof' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand evacuate" -l timeout -d 'Seconds to follow it at most; it goes on without us' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand evacuate" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand evacuate" -l wait -d 'Follow it to its end'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand evacuate" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand capacity" -l any -d 'How many hosts are lost at once' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand capacity" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand capacity" -l json -d 'Print JSON'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand capacity" -s h -l help -d 'Print help'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand status" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand status" -l json -d 'Print JSON'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand status" -s h -l help -d 'Print help'
@@ -166,23 +183,33 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand freeze" -s c -l config -
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand freeze" -s h -l help -d 'Print help'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand thaw" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand thaw" -s h -l help -d 'Print help'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand maintenance" -l reason -d 'Why, for whoever looks at it later' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand maintenance" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand maintenance" -s h -l help -d 'Print help (see more with \'--help\')'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand go-ahead" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand go-ahead" -s h -l help -d 'Print help'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand validate" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand validate" -l offline -d 'Look at files alone: no cloud, no power devices, no cluster'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand validate" -l json -d 'Print JSON'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand validate" -s h -l help -d 'Print help'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand completions" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand completions" -s h -l help -d 'Print help'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "power" -d 'Read and switch the power of a host'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "engine" -d 'Run the engine, as ocf:pcmk-remote:nova-evacuate does'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "status" -d 'Say how the engine of this controller is, what waits for it, and which hosts are proven off'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "report" -d 'List incidents, or report one: timeline as text, JSON or page'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "explain" -d 'Say what was decided about a server or a host, and why'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "return" -d 'Let a host return to service'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "freeze" -d 'Begin nothing until thaw; fencing goes on'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "thaw" -d 'Begin things again'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "validate" -d 'Check configuration, credentials, roles, power devices and names'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "completions" -d 'Print a completion script'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine status report explain return freeze thaw validate completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "power" -d 'Read and switch the power of a host'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "engine" -d 'Run the engine, as ocf:pcmk-remote:nova-evacuate does'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "plan" -d 'Say what would be done about the servers of a host, in which order and why; does nothing'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "evacuate" -d 'Ask the engine to evacuate a host that is proven off'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "capacity" -d 'Say whether the other hosts could take the servers of any one host, or of any K'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "status" -d 'Say how the engine of this controller is, what waits for it, and which hosts are proven off'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "report" -d 'List incidents, or report one: timeline as text, JSON or page'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "explain" -d 'Say what was decided about a server or a host, and why'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "return" -d 'Let a host return to service'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "freeze" -d 'Begin nothing until thaw; fencing goes on'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "thaw" -d 'Begin things again'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "maintenance" -d 'Begin no evacuation of a host, or of any, or do so again; fencing goes on'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "go-ahead" -d 'Let a host be evacuated although too many are down at once'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "validate" -d 'Check configuration, credentials, roles, power devices and names'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "completions" -d 'Print a completion script'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and not __fish_seen_subcommand_from power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "status" -d 'Read the power: exit code 0 on, 2 off, 1 it cannot be told'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "off" -d 'Switch off, unless it is off, and read off twice in a row'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand help; and __fish_seen_subcommand_from power" -f -a "on" -d 'Switch on, unless it is on, and read on twice in a row'

@@ -5,12 +5,12 @@ use clap::{Parser, Subcommand};
 
 use std::path::PathBuf;
 
-use super::{engine, power, report, switch, validate};
+use super::{capacity, engine, evacuate, plan, power, report, switch, validate};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0   done; for power status: the host is on
-  1   not done, or it cannot be told
+  0   done; for power status: the host is on; for capacity: yes
+  1   not done, or it cannot be told; for capacity: no
   2   for power status: the host is off
   64  the command line makes no sense";
 
@@ -31,6 +31,12 @@ pub(super) enum Command {
     Power(Box<power::Options>),
     /// Run the engine, as ocf:pcmk-remote:nova-evacuate does
     Engine(engine::Options),
+    /// Say what would be done about the servers of a host, in which order and why; does nothing
+    Plan(plan::Options),
+    /// Ask the engine to evacuate a host that is proven off
+    Evacuate(evacuate::Options),
+    /// Say whether the other hosts could take the servers of any one host, or of any K
+    Capacity(capacity::Options),
     /// Say how the engine of this controller is, what waits for it, and which hosts are proven off
     Status(report::Status),
     /// List incidents, or report one: timeline as text, JSON or page
@@ -43,6 +49,10 @@ pub(super) enum Command {
     Freeze(switch::Freeze),
     /// Begin things again
     Thaw,
+    /// Begin no evacuation of a host, or of any, or do so again; fencing goes on
+    Maintenance(switch::Maintenance),
+    /// Let a host be evacuated although too many are down at once
+    GoAhead(switch::GoAhead),
     /// Check configuration, credentials, roles, power devices and names
     Validate(validate::Options),
     /// Print a completion script

@@ -2,8 +2,11 @@
 
 mod agent;
 mod args;
+mod capacity;
 mod engine;
+mod evacuate;
 mod log;
+mod plan;
 mod power;
 mod report;
 mod switch;
@@ -84,12 +87,17 @@ fn run(args: &Args) -> Result<Exit, Failure> {
     match &args.command {
         Command::Power(options) => wait_for(power::run(options)),
         Command::Engine(options) => wait_for(engine::run(options, args.config.as_ref())),
+        Command::Plan(options) => wait_for(plan::run(options, &config()?)),
+        Command::Evacuate(options) => wait_for(evacuate::run(options, &config()?)),
+        Command::Capacity(options) => wait_for(capacity::run(options, &config()?)),
         Command::Status(options) => wait_for(report::status(options, &config()?)),
         Command::Report(options) => report::report(options, &config()?),
         Command::Explain(options) => report::explain(options, &config()?),
         Command::Return(options) => switch::comeback(options, &config()?),
         Command::Freeze(options) => switch::freeze(options, &config()?),
         Command::Thaw => switch::thaw(&config()?),
+        Command::Maintenance(options) => switch::maintenance(options, &config()?),
+        Command::GoAhead(options) => wait_for(switch::go_ahead(options, &config()?)),
         Command::Validate(options) => wait_for(validate::run(options, &config()?)),
         Command::Completions { shell } => print(completions(*shell).as_bytes()),
     }

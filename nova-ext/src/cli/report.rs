@@ -135,11 +135,21 @@ pub(super) fn explain(options: &Explain, config: &Config) -> Result<Exit, Failur
     print(text.as_bytes())
 }
 
+/// What an operator has switched, and why or who.
+#[derive(Serialize)]
+struct Switched {
+    /// None: the whole cloud.
+    host: Option<HostName>,
+    said: String,
+}
+
 #[derive(Serialize)]
 struct Standing {
     /// The engine of this controller; none if none runs here.
     engine: Option<serve::Health>,
     frozen: Option<String>,
+    maintenance: Vec<Switched>,
+    go_ahead: Vec<Switched>,
     /// Requests that the engine has not finished.
     requests: Vec<crate::handover::Request>,
     /// Hosts that are proven off, and how.
@@ -152,6 +162,14 @@ pub(super) async fn status(options: &Status, config: &Config) -> Result<Exit, Fa
     let standing = Standing {
         engine: engine.ok(),
         frozen: serve::frozen(config),
+        maintenance: serve::in_maintenance(config)
+            .into_iter()
+            .map(|(host, said)| Switched { host, said })
+            .collect(),
+        go_ahead: serve::going_ahead(config)
+            .into_iter()
+            .map(|(host, said)| Switched { host: Some(host), said })
+            .collect(),
         requests: Queue::new(config.files.queue()).list().map_err(Failure::failed)?.requests,
         off: Proofs::load(&config.files.proofs())
             .map_err(Failure::failed)?
@@ -192,6 +210,12 @@ pub(super) async fn status(options: &Status, config: &Config) -> Result<Exit, Fa
     }
     if let Some(reason) = &standing.frozen {
         let _ = writeln!(text, "frozen: {reason}");
+    }
+    for (name, list) in [("maintenance", &standing.maintenance), ("go-ahead", &standing.go_ahead)] {
+        for Switched { host, said } in list {
+            let host = host.as_ref().map_or("the whole cloud", HostName::as_str);
+            let _ = writeln!(text, "{name}: {host}: {said}");
+        }
     }
     for request in &standing.requests {
         let wish = serde_json::to_value(request.wish).unwrap_or_default();

@@ -1,7 +1,9 @@
-//! `nova-ha freeze`, `thaw` and `return`: what the operator decides.
+//! `nova-ha freeze`, `thaw`, `maintenance`, `go-ahead` and `return`: what the operator decides.
 #![allow(clippy::doc_markdown, reason = "some of these comments are what --help prints")]
 
-use clap::Args;
+use std::time::Duration;
+
+use clap::{Args, ValueEnum};
 
 use super::{Exit, Failure, print};
 use crate::config::{Config, Names, known_hosts};
@@ -9,6 +11,8 @@ use crate::handover::{Marked, Queue, Request, Wish};
 use crate::ids::{HostName, IncidentId};
 use crate::serve;
 use crate::stamp::Stamp;
+
+const ANSWER: Duration = Duration::from_secs(5);
 
 /// Arguments of `freeze`.
 #[derive(Debug, Args)]
@@ -30,6 +34,79 @@ pub(super) struct Return {
     /// Release it from quarantine
     #[arg(long)]
     release: bool,
+}
+
+/// On or off.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+enum Onoff {
+    /// It begins
+    On,
+    /// It is over
+    Off,
+}
+
+/// Arguments of `maintenance`.
+#[derive(Debug, Args)]
+pub(super) struct Maintenance {
+    /// Whether it begins or is over
+    #[arg(value_enum, value_name = "on|off")]
+    switch: Onoff,
+    /// The host, by its name in Nova or in the cluster; without it the whole cloud
+    #[arg(value_name = "HOST")]
+    host: Option<String>,
+    /// Why, for whoever looks at it later
+    #[arg(long, value_name = "TEXT", default_value = "no reason given")]
+    reason: String,
+}
+
+/// Arguments of `go-ahead`.
+#[derive(Debug, Args)]
+pub(super) struct GoAhead {
+    /// The host, by its name in Nova or in the cluster
+    #[arg(value_name = "HOST")]
+    host: String,
+}
+
+pub(super) fn maintenance(options: &Maintenance, config: &Config) -> Result<Exit, Failure> {
+    let host = options.host.as_deref().map(|name| host(name, config)).transpose()?;
+    let what = host.as_ref().map_or("the whole cloud", HostName::as_str);
+    let text = match options.switch {
+        Onoff::On => {
+            let reason = format!("{} ({})", options.reason, who());
+            serve::maintenance_on(config, host.as_ref(), &reason).map_err(Failure::failed)?;
+            format!(
+                "{what} is in maintenance: its evacuations wait until nova-ha maintenance off; fencing goes on\n"
+            )
+        }
+        Onoff::Off if serve::maintenance_off(config, host.as_ref()).map_err(Failure::failed)? => {
+            format!("{what} is not in maintenance any more\n")
+        }
+        Onoff::Off => format!("{what} was not in maintenance\n"),
+    };
+    print(text.as_bytes())
+}
+
+pub(super) async fn go_ahead(options: &GoAhead, config: &Config) -> Result<Exit, Failure> {
+    let host = host(&options.host, config)?;
+    let queued = Queue::new(config.files.queue()).list().map_err(Failure::failed)?.requests;
+    let queued = queued.iter().any(|one| one.wish == Wish::Evacuate && one.host == host);
+    if !queued && !is_at(config, &host).await {
+        let text = format!(
+            "nobody has asked this controller for an evacuation of {host}, so that nothing of it waits: see nova-ha status"
+        );
+        return Err(Failure::failed(text));
+    }
+    serve::go_ahead(config, &host, &who()).map_err(Failure::failed)?;
+    let text =
+        format!("{host} is evacuated however many hosts are down; for this failure, and for 24 h at most\n");
+    print(text.as_bytes())
+}
+
+/// Whether the engine of this controller has an incident of the host.
+async fn is_at(config: &Config, host: &HostName) -> bool {
+    let Ok(health) = serve::ask(config.files.socket(), ANSWER).await else { return false };
+    let incidents = health.status.get("incidents").and_then(|it| it.as_array());
+    incidents.into_iter().flatten().any(|one| one.get("host").is_some_and(|it| it == host.as_str()))
 }
 
 pub(super) fn freeze(options: &Freeze, config: &Config) -> Result<Exit, Failure> {

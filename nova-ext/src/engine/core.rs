@@ -8,7 +8,7 @@ use super::incident::{Incident, Phase, Summary};
 use super::journal::{Event, Gate};
 use super::limit::Limiter;
 use super::shared::{Shared, Timer};
-use super::values::{Action, Answer, ControlPlane, Input, Mono, Now, Read, Request};
+use super::values::{Action, Answer, ControlPlane, Input, Maintenance, Mono, Now, Read, Request};
 use crate::ids::{HostName, IncidentId, ServerId};
 use crate::policy::Policy;
 
@@ -57,8 +57,8 @@ impl Engine {
             control_busy: false,
             off: BTreeSet::new(),
             frozen: None,
-            maintenance: BTreeSet::new(),
-            go_ahead: false,
+            maintenance: Maintenance::default(),
+            go_ahead: BTreeSet::new(),
             quarantine: BTreeSet::new(),
             failures: Vec::new(),
             ended: VecDeque::new(),
@@ -171,7 +171,7 @@ impl Engine {
             }
             Input::Switches { frozen, maintenance, go_ahead, released } => {
                 self.shared.frozen = frozen;
-                self.shared.maintenance = maintenance.into_iter().collect();
+                self.shared.maintenance = maintenance;
                 self.shared.go_ahead = go_ahead;
                 for host in released {
                     self.shared.quarantine.remove(&host);

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | proof | the host is not proven off | closed |
 //! | frozen | the operator has frozen the engine | open: no freeze file, no freeze |
-//! | maintenance | the host is in maintenance | open |
+//! | maintenance | the host, or the whole cloud, is in maintenance | open |
 //! | too-many-hosts | more hosts are down than `most_hosts` or `most_hosts_percent` | closed until Nova says how many there are |
 //! | scheduler | no scheduler or no conductor is alive | closed after 30 s without an answer |
 //! | service-up | Nova does not hold the host for down | closed |
@@ -28,7 +28,7 @@ pub struct Facts<'a> {
     pub maintenance: bool,
     /// Hosts that are down at once, this one included.
     pub down: usize,
-    /// The operator has looked at it: so many may be down.
+    /// The operator has looked at it: this host is down, however many are.
     pub many_are_fine: bool,
     /// What is known of the control plane, and since when.
     pub control: Option<(Mono, ControlPlane)>,
@@ -42,7 +42,10 @@ pub fn enter(facts: &Facts<'_>, rules: &Gates) -> Option<(Gate, String)> {
         return Some((Gate::Frozen, format!("the operator has frozen recovery: {why}")));
     }
     if facts.maintenance {
-        return Some((Gate::Maintenance, "the host is in maintenance".to_owned()));
+        return Some((
+            Gate::Maintenance,
+            "it is in maintenance: nova-ha maintenance off ends that".to_owned(),
+        ));
     }
     too_many(facts, rules).map(|why| (Gate::TooManyHosts, why))
 }
@@ -84,7 +87,7 @@ fn too_many(facts: &Facts<'_>, rules: &Gates) -> Option<String> {
         return None;
     }
     let most = usize::try_from(rules.most_hosts).unwrap_or(usize::MAX);
-    let look = "is the network or the control plane at fault? If they are really down, let the engine go on (go-ahead)";
+    let look = "is the network or the control plane at fault? If they are really down, let the engine go on (nova-ha go-ahead)";
     if rules.most_hosts > 0 && facts.down > most {
         return Some(format!("{} hosts are down at once, more than most_hosts = {most}: {look}", facts.down));
     }

@@ -35,6 +35,6 @@ pub use incident::Summary;
 pub use resume::{Past, past};
 pub use server::Progress;
 pub use values::{
-    Action, Answer, ControlPlane, Fate, Input, Look, Mono, Now, Point, PostFailed, Read, Request, Row,
-    RowState, ServiceView, Trouble,
+    Action, Answer, ControlPlane, Fate, Input, Look, Maintenance, Mono, Now, Point, PostFailed, Read,
+    Request, Row, RowState, ServiceView, Trouble,
 };

@@ -17,7 +17,9 @@ use super::journal::{Entry, Event, Journal, JournalError, Outcome};
 use super::metrics::{self, Counters};
 use super::nova::{Compute, Seen};
 use super::resume::past;
-use super::values::{Action, Answer, Fate, Input, Now, Point, PostFailed, Read, Request, Trouble};
+use super::values::{
+    Action, Answer, Fate, Input, Maintenance, Now, Point, PostFailed, Read, Request, Trouble,
+};
 use crate::ids::{HostName, IncidentId, ServerId};
 use crate::proof::FenceProof;
 use crate::stamp::Stamp;
@@ -92,10 +94,10 @@ pub enum Order {
     Switches {
         /// Why everything is frozen, if it is.
         frozen: Option<String>,
-        /// Hosts in maintenance.
-        maintenance: Vec<HostName>,
-        /// So many hosts are really down.
-        go_ahead: bool,
+        /// What is in maintenance.
+        maintenance: Maintenance,
+        /// Hosts that are really down, however many there are.
+        go_ahead: BTreeSet<HostName>,
         /// Hosts released from quarantine, and by whom.
         released: Vec<(HostName, String)>,
     },

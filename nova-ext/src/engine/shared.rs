@@ -6,7 +6,7 @@ use std::time::Duration;
 use super::gates::Facts;
 use super::journal::{Event, Outcome};
 use super::limit::Limiter;
-use super::values::{Action, ControlPlane, Mono, Now};
+use super::values::{Action, ControlPlane, Maintenance, Mono, Now};
 use crate::ids::{HostName, IncidentId, ServerId};
 use crate::policy::Policy;
 use crate::stamp::Stamp;
@@ -55,8 +55,8 @@ pub(super) struct Shared {
     /// Hosts that are proven off.
     pub(super) off: BTreeSet<HostName>,
     pub(super) frozen: Option<String>,
-    pub(super) maintenance: BTreeSet<HostName>,
-    pub(super) go_ahead: bool,
+    pub(super) maintenance: Maintenance,
+    pub(super) go_ahead: BTreeSet<HostName>,
     pub(super) quarantine: BTreeSet<HostName>,
     /// When which host failed, as far back as is of interest.
     pub(super) failures: Vec<(HostName, Stamp)>,
@@ -103,9 +103,9 @@ impl Shared {
     pub(super) fn facts(&self, host: &HostName, down: usize) -> Facts<'_> {
         Facts {
             frozen: self.frozen.as_deref(),
-            maintenance: self.maintenance.contains(host),
+            maintenance: self.maintenance.holds(host),
             down,
-            many_are_fine: self.go_ahead,
+            many_are_fine: self.go_ahead.contains(host),
             control: self.control,
             now: self.now.mono,
         }

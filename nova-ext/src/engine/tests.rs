@@ -1,6 +1,6 @@
 //! Whole incidents against the simulated cloud, in virtual time.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::journal::{Event, Gate, Outcome, Verdict};
@@ -155,10 +155,45 @@ fn too_many_hosts_wait_for_the_operator() {
     world.request("c2");
     world.run(Duration::from_secs(120));
     assert_eq!(world.engine.incidents().filter(|one| one.held.is_some()).count(), 1);
-    let switches = Input::Switches { frozen: None, maintenance: vec![], go_ahead: true, released: vec![] };
-    world.input(switches);
+    let switch = |world: &mut World, go_ahead: &[&str]| {
+        let go_ahead = go_ahead.iter().map(|name| host(name)).collect();
+        world.input(Input::Switches {
+            frozen: None,
+            maintenance: Maintenance::default(),
+            go_ahead,
+            released: vec![],
+        });
+        world.run(Duration::from_secs(120));
+        world.engine.incidents().filter(|one| one.held.is_some()).count()
+    };
+    assert_eq!(switch(&mut world, &["c3"]), 1, "it is another host's");
+    assert_eq!(switch(&mut world, &["c1", "c2"]), 0);
     world.run(HOUR);
     world.check_all_well("go ahead");
+}
+
+#[test]
+fn what_is_in_maintenance_waits() {
+    for (whole, hosts) in [(true, BTreeSet::new()), (false, BTreeSet::from([host("c1")]))] {
+        let mut world = world(5, true);
+        let switch = |maintenance| Input::Switches {
+            frozen: None,
+            maintenance,
+            go_ahead: BTreeSet::new(),
+            released: vec![],
+        };
+        world.input(switch(Maintenance { whole, hosts }));
+        world.request("c1");
+        world.run(Duration::from_secs(120));
+        assert!(world.posts.is_empty());
+        let held = |event: &Event| {
+            matches!(event, Event::Gate { gate: Gate::Maintenance, verdict: Verdict::Hold, .. })
+        };
+        assert_eq!(world.count(held), 1);
+        world.input(switch(Maintenance { whole: false, hosts: BTreeSet::from([host("c2")]) }));
+        world.run(HOUR);
+        world.check_all_well("after maintenance");
+    }
 }
 
 #[test]
@@ -246,13 +281,23 @@ fn frozen_means_nothing_new() {
     world.request("c1");
     world.run_until(HOUR, |world| world.posts.len() >= 15);
     let frozen = Some("change window".to_owned());
-    world.input(Input::Switches { frozen, maintenance: vec![], go_ahead: false, released: vec![] });
+    world.input(Input::Switches {
+        frozen,
+        maintenance: Maintenance::default(),
+        go_ahead: BTreeSet::new(),
+        released: vec![],
+    });
     world.run(Duration::from_secs(60));
     let posts = world.posts.len();
     assert!(posts <= 30, "{posts}");
     world.run(Duration::from_secs(600));
     assert_eq!((world.posts.len(), world.alive()), (posts, 0));
-    world.input(Input::Switches { frozen: None, maintenance: vec![], go_ahead: false, released: vec![] });
+    world.input(Input::Switches {
+        frozen: None,
+        maintenance: Maintenance::default(),
+        go_ahead: BTreeSet::new(),
+        released: vec![],
+    });
     world.run(HOUR);
     world.check_all_well("thawed");
 }
@@ -277,7 +322,12 @@ fn the_third_failure_in_an_hour_is_quarantine() {
     world.restart(true);
     assert!(world.engine.quarantine().contains(&host("c1")), "a restart does not release it");
     let released = vec![host("c1")];
-    world.input(Input::Switches { frozen: None, maintenance: vec![], go_ahead: false, released });
+    world.input(Input::Switches {
+        frozen: None,
+        maintenance: Maintenance::default(),
+        go_ahead: BTreeSet::new(),
+        released,
+    });
     assert!(world.engine.quarantine().is_empty());
 }
 

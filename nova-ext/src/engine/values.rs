@@ -35,6 +35,22 @@ pub struct Request {
     pub by: String,
 }
 
+/// What is worked on: requests for it wait.
+#[derive(Debug, Clone, PartialEq, Eq, Default)]
+pub struct Maintenance {
+    /// All of the cloud.
+    pub whole: bool,
+    /// These hosts.
+    pub hosts: BTreeSet<HostName>,
+}
+
+impl Maintenance {
+    /// Whether this host is worked on.
+    pub fn holds(&self, host: &HostName) -> bool {
+        self.whole || self.hosts.contains(host)
+    }
+}
+
 /// What the engine says to a request at once.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Answer {
@@ -301,9 +317,9 @@ pub enum Input {
         /// Why everything is frozen, if it is.
         frozen: Option<String>,
         /// Hosts in maintenance.
-        maintenance: Vec<HostName>,
+        maintenance: Maintenance,
         /// The operator has looked at it: so many hosts are really down.
-        go_ahead: bool,
+        go_ahead: BTreeSet<HostName>,
         /// Hosts that the operator has released from quarantine.
         released: Vec<HostName>,
     },

@@ -3,6 +3,7 @@
 //! Every server is either in the moves or left out with a reason, and the same input gives the same plan, in whatever
 //! order Nova lists it.
 
+pub mod capacity;
 mod reason;
 mod server;
 

@@ -75,7 +75,7 @@ async fn reads_off(
 }
 
 /// A device that says nothing says nothing against the proof: boards lose their power with the host.
-async fn reads_on(map: Option<&Map>, names: &crate::config::Names, host: &HostName) -> bool {
+pub(super) async fn reads_on(map: Option<&Map>, names: &crate::config::Names, host: &HostName) -> bool {
     let Some(map) = map else { return false };
     let name = names.power(host).parse().unwrap_or_else(|_| host.clone());
     let Ok(mut device) = map.device(&name) else { return false };

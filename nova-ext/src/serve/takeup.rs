@@ -8,7 +8,7 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
-use super::{Shared, controller, proofs};
+use super::{Shared, controller, proofs, switches};
 use crate::cloud::{Cloud, ServiceChange};
 use crate::config::{known_hosts, remember_hosts};
 use crate::engine::comeback::Wanted;
@@ -280,6 +280,7 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, t
         only_mark(shared, cloud, &host).await
     };
     let Some(outcome) = ended else { return };
+    switches::no_go_ahead(&shared.config, &host);
     let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
     if file && let Err(error) = Queue::new(shared.config.files.queue()).remove(incident) {
         warn!(%incident, "{error}");

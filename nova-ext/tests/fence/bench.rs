@@ -129,6 +129,18 @@ impl Bench {
     pub(crate) async fn nova_ha(&self, words: &[&str]) -> Ended {
         let mut command = Command::new(env!("CARGO_BIN_EXE_nova-ha"));
         command.arg("--config").arg(self.path("nova-ha.toml")).args(words);
+        for (name, value) in [
+            ("OS_AUTH_URL", self.keystone.as_str()),
+            ("OS_USERNAME", "admin"),
+            ("OS_PASSWORD", PASSWORD),
+            ("OS_PROJECT_NAME", "service"),
+            ("OS_USER_DOMAIN_NAME", "Default"),
+            ("OS_PROJECT_DOMAIN_NAME", "Default"),
+            ("OS_INTERFACE", "internal"),
+            ("OS_REGION_NAME", "R"),
+        ] {
+            command.env(name, value);
+        }
         self.run(command, "").await
     }
 

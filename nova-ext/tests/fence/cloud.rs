@@ -8,6 +8,18 @@ use tokio::net::{TcpListener, TcpStream};
 
 const ID: &str = "69fdce77-581d-44b8-813d-3e451870fb45";
 
+const PROVIDER: &str = "69fdce77-581d-44b8-813d-3e451870fb47";
+
+/// A server of one VCPU on the compute.
+pub(crate) fn server(id: &str, name: &str) -> Value {
+    json!({
+        "id": id, "name": name, "status": "ACTIVE", "tenant_id": "p", "OS-EXT-STS:vm_state": "active",
+        "OS-EXT-STS:power_state": 1, "OS-EXT-SRV-ATTR:host": "c1", "OS-EXT-SRV-ATTR:hypervisor_hostname": "c1",
+        "flavor": {"original_name": "m1", "vcpus": 1, "ram": 512, "disk": 1, "ephemeral": 0, "swap": 0, "extra_specs": {}},
+        "image": "", "metadata": {}, "tags": [], "locked": false, "created": "2026-11-01T00:00:00Z",
+    })
+}
+
 /// What Nova knows of the compute.
 #[derive(Debug, Default)]
 pub(crate) struct Service {
@@ -19,6 +31,8 @@ pub(crate) struct Service {
     /// Changes that were asked for.
     pub(crate) changes: Vec<Value>,
     pub(crate) unknown: Vec<String>,
+    /// Servers on the compute.
+    pub(crate) servers: Vec<Value>,
 }
 
 #[derive(Clone)]
@@ -114,7 +128,24 @@ impl Cloud {
                 (200, json!({ "service": show(&mut service, "nova-compute", "c1") }))
             }
             ("GET", "/compute/v2.1/os-migrations") => (200, json!({"migrations": []})),
-            ("GET", "/compute/v2.1/servers/detail") => (200, json!({"servers": []})),
+            ("GET", "/compute/v2.1/servers/detail") => (200, json!({"servers": service.servers})),
+            ("GET", "/compute/v2.1/os-hypervisors/detail") => (
+                200,
+                json!({"hypervisors": [{
+                    "id": PROVIDER, "hypervisor_hostname": "c1", "service": {"host": "c1", "id": ID},
+                    "hypervisor_type": "QEMU", "state": "up", "status": "enabled",
+                }]}),
+            ),
+            ("GET", "/placement/resource_providers") => {
+                (200, json!({"resource_providers": [{"uuid": PROVIDER, "name": "c1", "generation": 1}]}))
+            }
+            ("GET", path) if path.ends_with("/inventories") => {
+                let of = |total: u64| json!({"total": total, "reserved": 0, "max_unit": total, "allocation_ratio": 1.0});
+                (200, json!({"inventories": {"VCPU": of(8), "MEMORY_MB": of(16384), "DISK_GB": of(100)}}))
+            }
+            ("GET", path) if path.ends_with("/usages") => {
+                (200, json!({"usages": {"VCPU": 1, "MEMORY_MB": 512, "DISK_GB": 1}}))
+            }
             ("GET", "/compute/v2.1/os-aggregates") => (200, json!({"aggregates": []})),
             _ => {
                 service.unknown.push(format!("{method} {target}"));
@@ -130,7 +161,8 @@ impl Cloud {
             "user": {"id": "u", "name": "admin", "domain": {"id": "default", "name": "Default"}},
             "project": {"id": "p", "name": "service", "domain": {"id": "default", "name": "Default"}},
             "roles": [{"id": "r", "name": "admin"}],
-            "catalog": [{"id": "c", "type": "compute", "name": "nova", "endpoints": endpoint("/compute/v2.1")}],
+            "catalog": [{"id": "c", "type": "compute", "name": "nova", "endpoints": endpoint("/compute/v2.1")},
+                {"id": "d", "type": "placement", "name": "placement", "endpoints": endpoint("/placement")}],
         }})
     }
 }
