@@ -30,6 +30,9 @@ fn plain(text: &str, what: &'static str) -> Result<String, BadName> {
         Err(bad("it is longer than 255 bytes"))
     } else if text.chars().any(|c| c.is_control() || c.is_whitespace()) {
         Err(bad("it has spaces or control characters"))
+    } else if text.contains('/') || matches!(text, "." | "..") {
+        // Names are names of files, too.
+        Err(bad("it is the name of a folder"))
     } else {
         Ok(text.to_owned())
     }
@@ -158,7 +161,7 @@ mod tests {
             "compute-1.example.org".parse::<HostName>().map(String::from),
             Ok("compute-1.example.org".into())
         );
-        for bad in ["", "a b", "a\n", "\u{7}", &"x".repeat(256)] {
+        for bad in ["", "..", "a/b", "a b", "a\n", "\u{7}", &"x".repeat(256)] {
             assert!(bad.parse::<HostName>().is_err(), "{bad:?}");
         }
         assert!(serde_json::from_str::<HostName>("\"a b\"").is_err());
