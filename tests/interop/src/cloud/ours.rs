@@ -40,7 +40,7 @@ impl Ours {
         ours.write(
             "nova-ha.toml",
             &format!(
-                "[cloud]\ncredentials = \"{}\"\n[files]\nmap = \"{}\"\npolicy = \"{}\"\nstate = \"{}\"\n\
+                "[cloud]\nfile = \"{}\"\n[files]\nmap = \"{}\"\npolicy = \"{}\"\nstate = \"{}\"\n\
                  [hooks]\nfolder = \"{}\"\n",
                 path("cloud.toml"),
                 path("power.toml"),
