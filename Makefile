@@ -8,7 +8,7 @@ SECONDS_EACH ?= 60
 # What is tested, demonstrated and measured; `make build` makes it.
 export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
 
-.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-power test-probes test-pcs test-packages test-all bench bench-recovery fuzz lint clean
+.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-recovery-all test-power test-probes test-pcs test-packages test-all bench bench-recovery fuzz lint clean
 
 help:
 	@echo 'make demo       a cluster, two remote nodes, and what breaks: watch it recover'
@@ -17,6 +17,7 @@ help:
 	@echo 'make test-probes  the probes of computes against real libvirtd, QEMU and faults'
 	@echo 'make test-nova-probes  the probes against a real nova-compute'
 	@echo 'make test-recovery  recovery of computes in a real cloud: Keystone, Placement, Nova'
+	@echo 'make test-recovery-all  the same, with the trials that take long'
 	@echo 'make test-power  power devices: OpenIPMI, ipmitool, fence agents, sushy (tests/rig/peers-power installs them)'
 	@echo 'make test-all   all of these, the original daemon through the same tests, and fuzz'
 	@echo 'make bench      our daemon and the C daemons, measured in one run'
@@ -81,6 +82,9 @@ test-nova-probes: build
 test-recovery: build
 	$(CARGO) test --locked -p pcmk-interop --test recovery
 
+test-recovery-all: build
+	$(CARGO) test --locked -p pcmk-interop --test recovery -- --include-ignored
+
 # Installs nothing: tests/rig/peers-power does.
 test-power:
 	$(CARGO) test --locked -p nova-ext --test power
@@ -102,7 +106,7 @@ test-all: setup build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cluster --test pcs --test tools
 	tests/rig/cts-build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cts
-	$(MAKE) test test-nova-probes test-recovery test-pcs
+	$(MAKE) test test-nova-probes test-recovery-all test-pcs
 	$(MAKE) fuzz
 
 bench: setup packages

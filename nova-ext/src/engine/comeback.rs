@@ -287,9 +287,15 @@ impl Comebacks {
 
     fn want(&mut self, wanted: Wanted, now: Mono) {
         if let Some(one) = self.hosts.get_mut(&wanted.host) {
-            // Asked for once more: power that is wanted now is wanted.
-            one.wanted.power_on |= wanted.power_on && one.step == Step::Evacuation;
+            let before = one.step;
+            match one.step {
+                // Asked for once more: power that is wanted now is wanted.
+                Step::Evacuation => one.wanted.power_on |= wanted.power_on,
+                Step::Compute if wanted.power_on => one.enter(Step::Power, now),
+                _ => {}
+            }
             one.due = now;
+            self.tell(&wanted.host, before, now);
             return;
         }
         let one = One {

@@ -8,7 +8,10 @@ pub mod calls;
 pub mod computes;
 pub mod credentials;
 pub mod faults;
+pub mod front;
 pub mod http;
+pub mod many;
+pub mod more;
 pub mod nodes;
 pub mod ours;
 pub mod race;
@@ -20,6 +23,7 @@ use std::fs;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
 use std::path::{Path, PathBuf};
+use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
 use serde_json::Value;
@@ -74,6 +78,8 @@ pub struct Cloud {
     node: Node,
     dir: PathBuf,
     computes: Vec<String>,
+    /// Hosts that a test has added.
+    more: Mutex<Vec<String>>,
     admin: Api,
     tenant: Api,
 }
@@ -95,7 +101,7 @@ impl Cloud {
         let api = |project| Api::new(keystone, nova, ADMIN, project);
         let (admin, tenant) = (api("admin"), api("tenant"));
         let computes = (1..=computes).map(|n| format!("compute{n}")).collect();
-        let cloud = Self { node, dir, computes, admin, tenant };
+        let cloud = Self { node, dir, computes, more: Mutex::default(), admin, tenant };
         cloud.configure(options)?;
         match cloud.start() {
             Ok(()) => Ok(cloud),
@@ -104,7 +110,8 @@ impl Cloud {
     }
 
     fn configure(&self, options: &Options) -> Result<()> {
-        let nova = self.node.disk().join("etc/nova");
+        let disk = self.node.disk();
+        let nova = disk.join("etc/nova");
         fs::create_dir_all(&nova)?;
         let mut own = format!(
             "[DEFAULT]\nservice_down_time = {}\nreport_interval = {}\n",
@@ -116,8 +123,7 @@ impl Cloud {
         let _ = write!(own, "[api]\nmax_limit = {}\n", options.max_limit);
         fs::write(nova.join("own.conf"), own)?;
         for host in &self.computes {
-            fs::write(nova.join(format!("compute-{host}.conf")), computes::conf(host))?;
-            fs::create_dir_all(self.node.disk().join("var/lib/nova").join(host))?;
+            computes::prepare(&disk, host)?;
         }
         Ok(())
     }
@@ -140,11 +146,7 @@ impl Cloud {
         wait::until(START, "Nova's API", || self.answers(NOVA, "/"))?;
         self.make_flavors()?;
         self.wait_up(&self.computes)?;
-        // Only when the cell is known to hold it, a host can be found by its name.
-        wait::until(START, "all hosts to be mapped to the cell", || {
-            let known = self.sql("select count(*) from nova_api.host_mappings")?;
-            Ok((known.trim() == self.computes.len().to_string()).then_some(()))
-        })?;
+        self.wait_mapped(&self.computes)?;
         wait::until(START, "a scheduler", || {
             let services = self.admin.get("/os-services?binary=nova-scheduler")?;
             Ok((services["services"][0]["state"] == "up").then_some(()))
@@ -209,15 +211,14 @@ impl Cloud {
 
     /// A proxy in front of Nova's API, and from now on the catalog's public address of it.
     pub fn proxy(&self) -> Result<faults::Proxy> {
-        let any = SocketAddr::new(self.gateway()?, 0);
-        let proxy = faults::Proxy::start(any, self.nova())?;
+        let proxy = faults::Proxy::start(self.outside(0)?, self.nova())?;
         self.set_public_endpoints(&self.url(KEYSTONE), &format!("http://{}", proxy.address()))?;
         Ok(proxy)
     }
 
     /// A proxy in front of Keystone. The catalog does not name it: it is for credentials.
     pub fn keystone_proxy(&self) -> Result<faults::Proxy> {
-        faults::Proxy::start(SocketAddr::new(self.gateway()?, 0), self.keystone())
+        faults::Proxy::start(self.outside(0)?, self.keystone())
     }
 
     /// The catalog names no proxy any more.
@@ -230,6 +231,11 @@ impl Cloud {
         let address = self.node.address();
         let network = address.rsplit_once('.').context("an address")?.0;
         format!("{network}.254").parse().context("an address")
+    }
+
+    /// This process's address on the cloud's network, at a port.
+    pub(crate) fn outside(&self, port: u16) -> Result<SocketAddr> {
+        Ok(SocketAddr::new(self.gateway()?, port))
     }
 
     fn set_public_endpoints(&self, keystone: &str, nova: &str) -> Result<()> {

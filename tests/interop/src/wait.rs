@@ -11,7 +11,17 @@ const PAUSE: Duration = Duration::from_millis(100);
 
 /// Waits until `condition` gives a value. Says what it waited for and what it saw last if that takes longer
 /// than `within`.
-pub fn until<T>(within: Duration, what: &str, mut condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+pub fn until<T>(within: Duration, what: &str, condition: impl FnMut() -> Result<Option<T>>) -> Result<T> {
+    until_every(PAUSE, within, what, condition)
+}
+
+/// Like [`until`], for what is to be noticed sooner or looked at less often.
+pub fn until_every<T>(
+    pause: Duration,
+    within: Duration,
+    what: &str,
+    mut condition: impl FnMut() -> Result<Option<T>>,
+) -> Result<T> {
     let deadline = Instant::now() + within;
     loop {
         let seen = match condition() {
@@ -22,7 +32,7 @@ pub fn until<T>(within: Duration, what: &str, mut condition: impl FnMut() -> Res
         if Instant::now() > deadline {
             return fail(format!("waited {} s in vain for {what} (last: {seen})", within.as_secs()));
         }
-        sleep(PAUSE);
+        sleep(pause);
     }
 }
 

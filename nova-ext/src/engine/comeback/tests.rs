@@ -191,6 +191,18 @@ fn it_is_switched_on_when_its_guests_are_elsewhere() {
 }
 
 #[test]
+fn it_is_switched_on_when_that_is_wanted_later() {
+    let mut world = World::new(RULES, &[("c1", Fake { on: false, ..Fake::fenced() })]);
+    world.want("c1", false);
+    world.run(100);
+    assert!(world.did("c1").is_empty());
+    world.want("c1", true);
+    world.run(300);
+    assert_eq!(world.did("c1"), ["power on", "force up", "canary", "enable", "forget"]);
+    assert!(world.said.iter().any(|line| line.contains("switching it on")), "{:?}", world.said);
+}
+
+#[test]
 fn an_operators_reason_is_left_alone() {
     let fake = Fake { reason: Some("disk swap, ann".into()), ..Fake::fenced() };
     let mut world = World::new(RULES, &[("c1", fake)]);

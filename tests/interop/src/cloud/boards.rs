@@ -22,7 +22,7 @@ impl Cloud {
 
     /// Starts the boards of all hosts. They are powered on.
     pub fn start_boards(&self) -> Result<()> {
-        for host in self.computes() {
+        for host in &self.hosts() {
             let port = self.board(host)?.port();
             fs::write(self.node.path(&format!("/etc/cloud/bmc-{host}"))?, format!("PORT={port}\n"))?;
             self.node.exec(&["systemctl", "start", &format!("bmc@{host}")])?;
@@ -43,8 +43,8 @@ impl Cloud {
     pub fn board_map(&self) -> Result<String> {
         let (user, password) = BOARD;
         let mut map = String::new();
-        for host in self.computes() {
-            let at = self.board(host)?;
+        for host in self.hosts() {
+            let at = self.board(&host)?;
             let _ = write!(
                 map,
                 "[host.\"{host}\"]\ndriver = \"ipmi\"\naddress = \"{at}\"\nuser = \"{user}\"\npassword = \"{password}\"\n\n"

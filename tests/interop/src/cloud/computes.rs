@@ -2,12 +2,13 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null")]
 
 use std::fs;
+use std::path::Path;
 
 use serde_json::{Value, json};
 
 use super::Cloud;
 use crate::error::{Context, Result, fail};
-use crate::wait;
+use crate::wait::{self, secs};
 
 /// The own settings of a host's nova-compute.
 pub(super) fn conf(host: &str) -> String {
@@ -17,8 +18,14 @@ pub(super) fn conf(host: &str) -> String {
     )
 }
 
+/// Puts what a host's nova-compute needs on the controller's file system.
+pub(super) fn prepare(root: &Path, host: &str) -> Result<()> {
+    fs::write(root.join(format!("etc/nova/compute-{host}.conf")), conf(host))?;
+    Ok(fs::create_dir_all(root.join("var/lib/nova").join(host))?)
+}
+
 /// The unit of a host's nova-compute.
-fn unit(host: &str) -> String {
+pub(super) fn unit(host: &str) -> String {
     format!("nova-compute@{host}.service")
 }
 
@@ -31,6 +38,21 @@ impl Cloud {
     /// Ends a host's nova-compute in an orderly way.
     pub fn stop_compute(&self, host: &str) -> Result<()> {
         self.node.exec(&["systemctl", "stop", &unit(host)]).map(drop)
+    }
+
+    /// Cuts the power of all these hosts at the same time.
+    pub fn kill_computes(&self, hosts: &[String]) -> Result<()> {
+        let units: Vec<_> = hosts.iter().map(|host| unit(host)).collect();
+        let kill = ["systemctl", "kill", "--signal=KILL"];
+        self.node.exec(&kill.into_iter().chain(units.iter().map(String::as_str)).collect::<Vec<_>>())?;
+        wait::until(secs(20), "the hosts to be dead", || {
+            for host in hosts {
+                if self.compute_runs(host)? {
+                    return fail(format!("{host} lives"));
+                }
+            }
+            Ok(Some(()))
+        })
     }
 
     /// Ends a host's nova-compute, and all its guests, at once: what a power cut does.
@@ -70,6 +92,16 @@ impl Cloud {
         })
     }
 
+    /// Waits until Nova's cell is known to hold these hosts: before that, none of them can be found by its name.
+    pub(super) fn wait_mapped(&self, hosts: &[String]) -> Result<()> {
+        let names: Vec<_> = hosts.iter().map(|host| format!("'{host}'")).collect();
+        let count =
+            format!("select count(*) from nova_api.host_mappings where host in ({})", names.join(","));
+        wait::until(super::START, "all hosts to be mapped to the cell", || {
+            Ok((self.sql(&count)?.trim() == hosts.len().to_string()).then_some(()))
+        })
+    }
+
     /// Cuts a host's power and tells Nova: what is to be so before an evacuation.
     pub fn fence(&self, host: &str) -> Result<()> {
         self.kill_compute(host)?;
@@ -87,8 +119,7 @@ impl Cloud {
 
     /// Deletes all servers and brings all hosts back to how they were at the beginning.
     pub fn reset(&self) -> Result<()> {
-        self.delete_servers()?;
-        self.sql("delete from nova_cell1.migrations")?;
+        // They come up while the servers go: their start takes longest.
         for host in &self.computes {
             let _ = fs::remove_file(self.node.path(&format!("/etc/cloud/guests-{host}.json"))?);
             let power = self.node.path(&format!("/run/cloud/power-{host}"))?;
@@ -98,16 +129,21 @@ impl Cloud {
             if !self.compute_runs(host)? {
                 self.start_compute(host)?;
             }
+        }
+        for unit in super::SERVICES {
+            self.service("start", unit)?;
+        }
+        self.wait_api()?;
+        self.delete_servers()?;
+        self.sql("delete from nova_cell1.migrations")?;
+        self.forget_more()?;
+        for host in &self.computes {
             let service = self.compute_service(host)?;
             if service["forced_down"] == true || service["status"] != "enabled" {
                 let change = json!({"forced_down": false, "status": "enabled"});
                 self.set_compute_service(host, &change)?.ok().context(host)?;
             }
         }
-        for unit in super::SERVICES {
-            self.service("start", unit)?;
-        }
-        self.wait_api()?;
         self.wait_up(&self.computes)
     }
 }

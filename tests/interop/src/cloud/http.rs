@@ -77,7 +77,7 @@ impl Message {
     }
 
     /// Reads one; none at an orderly end of the connection before it.
-    pub fn read(from: &mut BufReader<TcpStream>) -> Result<Option<Self>> {
+    pub fn read(from: &mut impl BufRead) -> Result<Option<Self>> {
         let mut message = Self::default();
         let mut line = String::new();
         if from.read_line(&mut line)? == 0 {

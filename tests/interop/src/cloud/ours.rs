@@ -1,20 +1,23 @@
 //! Our programs against the cloud, each with a folder of its own: configuration, credentials, policy, state.
 
+use std::fmt::Write as _;
 use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::Duration;
 
+use nova_ext::engine::journal::{Entry, Journal};
+
 use super::Cloud;
 use super::credentials::Login;
 use crate::daemon::tool;
 use crate::error::{Context, Result, fail};
 use crate::run::{self, Output};
-use crate::wait;
+use crate::wait::{self, secs};
 
 /// How long a command may take.
-const PATIENCE: Duration = Duration::from_secs(120);
+const PATIENCE: Duration = secs(120);
 /// All servers go, and nothing is lost: the fake driver has no disks. What hangs is given up sooner than usual: here Nova
 /// waits 30 s for its own parts.
 const POLICY: &str = "mode = \"all\"\n[storage]\nshared = true\n\
@@ -58,9 +61,29 @@ impl Ours {
         cloud.credentials(&format!("{name}/cloud.toml"), login).map(drop)
     }
 
-    /// Has the hosts' boards as power devices.
+    /// Has the hosts' boards as power devices. They are started if they were not.
     pub fn use_boards(&self, cloud: &Cloud) -> Result<()> {
+        cloud.start_boards()?;
         self.write("power.toml", &cloud.board_map()?)
+    }
+
+    /// Has more rules in the policy: its tables but `storage` and `patience`.
+    pub fn add_to_policy(&self, rules: &str) -> Result<()> {
+        self.write("policy.toml", &format!("{POLICY}{rules}"))
+    }
+
+    /// Has more in the configuration: its tables but `cloud`, `files` and `hooks`.
+    pub fn add_to_configuration(&self, more: &str) -> Result<()> {
+        let old = fs::read_to_string(self.dir.join("nova-ha.toml"))?;
+        self.write("nova-ha.toml", &format!("{old}{more}"))
+    }
+
+    /// Takes over what another controller has written down, as with a state folder that both can reach.
+    pub fn take_over(&self, other: &Self) -> Result<()> {
+        let own = self.state();
+        fs::create_dir_all(&own)?;
+        let (from, to) = (other.state().join("."), own.display().to_string());
+        run::host(&["cp", "-a", &from.display().to_string(), &to]).map(drop)
     }
 
     /// Its folder.
@@ -90,30 +113,57 @@ impl Ours {
         run::run(command, "", PATIENCE)
     }
 
-    /// Runs `fence_nova` as a cluster does: parameters on standard input. Any exit code is fine.
+    /// Runs `fence_nova` as a cluster does: parameters on standard input. `host` is empty for actions about none. Any
+    /// exit code is fine.
     pub fn fence_nova(&self, action: &str, host: &str, more: &str) -> Result<Output> {
         let config = self.dir.join("nova-ha.toml");
-        let input =
-            format!("action={action}\nnodename={host}\nplug={host}\nconfig={}\n{more}", config.display());
+        let mut input = format!("action={action}\nconfig={}\n{more}", config.display());
+        if !host.is_empty() {
+            let _ = writeln!(input, "nodename={host}\nplug={host}");
+        }
         run::run(self.command("fence_nova")?, &input, PATIENCE)
     }
 
-    /// Starts the engine.
+    /// Runs `nova-ha` with this configuration, which must succeed. Gives its standard output.
+    pub fn told(&self, words: &[&str]) -> Result<String> {
+        let output = self.nova_ha(words)?;
+        if output.code() == 0 { Ok(output.stdout) } else { fail(format!("{words:?}: {}", output.stderr)) }
+    }
+
+    /// Starts the engine and waits until it takes orders.
     pub fn engine(&self) -> Result<Running> {
-        let mut command = self.command("nova-ha")?;
-        command.arg("engine").arg("--config").arg(self.dir.join("nova-ha.toml"));
+        let engine = self.start_engine()?;
+        self.wait_ready(engine)
+    }
+
+    /// Starts the engine. Waits for nothing.
+    pub fn start_engine(&self) -> Result<Running> {
+        let command = Command::new(tool("nova-ha")?);
         self.start(command)
     }
 
-    /// Starts `drive-engine`, found at `program`: the engine without anything around it, that moves the servers of one
-    /// host and ends.
-    pub fn drive(&self, program: &str, host: &str) -> Result<Running> {
-        let mut command = Command::new(program);
-        command.current_dir(&self.dir).args(["cloud.toml", "policy.toml", "state", host]);
-        self.start(command)
+    /// Like [`Ours::engine`], on a machine of this name.
+    pub fn engine_on(&self, controller: &str) -> Result<Running> {
+        let mut command = run::command(&["unshare", "--uts", "sh", "-c"]);
+        command.args(["hostname \"$0\" && exec \"$@\"", controller]).arg(tool("nova-ha")?);
+        let engine = self.start(command)?;
+        self.wait_ready(engine)
+    }
+
+    fn wait_ready(&self, mut engine: Running) -> Result<Running> {
+        wait::until(secs(60), "the engine to take orders", || {
+            engine.check()?;
+            let status = self.told(&["status", "--json"])?;
+            let status: serde_json::Value = serde_json::from_str(&status).context(&status)?;
+            let of =
+                |name: &str| status.pointer(&format!("/engine/{name}")).and_then(serde_json::Value::as_u64);
+            Ok((of("pid") == Some(engine.id().into()) && of("beat_ms").is_some()).then_some(()))
+        })?;
+        Ok(engine)
     }
 
     fn start(&self, mut command: Command) -> Result<Running> {
+        command.arg("engine").arg("--config").arg(self.dir.join("nova-ha.toml")).current_dir(&self.dir);
         let log = self.dir.join("engine.log");
         let out = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
@@ -121,8 +171,12 @@ impl Ours {
     }
 
     /// What the engine has written down.
-    pub fn journal(&self) -> String {
-        fs::read_to_string(self.dir.join("state/journal.jsonl")).unwrap_or_default()
+    pub fn journal(&self) -> Result<Vec<Entry>> {
+        Journal::read(&self.state()).context("the journal")
+    }
+
+    fn state(&self) -> PathBuf {
+        self.dir.join("state")
     }
 }
 

@@ -100,6 +100,33 @@ pub struct Evacuation {
 impl Cloud {
     /// Makes servers, waits until they are ACTIVE, and gives their ids.
     pub fn boot(&self, wish: &Wish<'_>) -> Result<Vec<String>> {
+        self.boot_all(std::slice::from_ref(wish))
+    }
+
+    /// Makes servers on several hosts at the same time, waits until they are ACTIVE, and gives their ids.
+    pub fn boot_all(&self, wishes: &[Wish<'_>]) -> Result<Vec<String>> {
+        let known = self.servers()?;
+        for wish in wishes {
+            self.ask_for(wish)?;
+        }
+        let count = wishes.iter().map(|wish| wish.count).sum::<usize>();
+        let within = secs(120) + Duration::from_secs(6) * u32::try_from(count).unwrap_or(u32::MAX);
+        let hosts: Vec<_> = wishes.iter().map(|wish| wish.host).collect();
+        wait::until(within, &format!("{count} new servers on {}", hosts.join(", ")), || {
+            let mut new = self.servers()?;
+            new.retain(|server| !known.iter().any(|old| old.id == server.id));
+            if let Some(lost) = new.iter().find(|server| server.status == "ERROR") {
+                let why = self.admin.get(&format!("/servers/{}", lost.id))?;
+                return fail(format!("{lost:?}: {}", why["server"]["fault"]["message"]));
+            }
+            let ready =
+                new.iter().filter(|server| server.status == "ACTIVE" && hosts.contains(&&*server.host));
+            let ids: Vec<_> = ready.map(|server| server.id.clone()).collect();
+            if ids.len() == count { Ok(Some(ids)) } else { fail(format!("{} are there", ids.len())) }
+        })
+    }
+
+    fn ask_for(&self, wish: &Wish<'_>) -> Result<()> {
         let image = format!("0c10d000-0000-4000-8000-{:012}", wish.image);
         let metadata: BTreeMap<_, _> = wish.metadata.iter().copied().collect();
         let mut server = json!({
@@ -110,20 +137,8 @@ impl Cloud {
         if !wish.tags.is_empty() {
             server["tags"] = json!(wish.tags);
         }
-        let known = self.servers()?;
-        self.tenant.nova("POST", "/servers", &json!({"server": server}), "2.52")?.ok().context("booting")?;
-        let within = secs(120) + Duration::from_secs(6) * u32::try_from(wish.count).unwrap_or(u32::MAX);
-        wait::until(within, &format!("{} new servers on {}", wish.count, wish.host), || {
-            let mut new = self.servers()?;
-            new.retain(|server| !known.iter().any(|old| old.id == server.id));
-            if let Some(lost) = new.iter().find(|server| server.status == "ERROR") {
-                let why = self.admin.get(&format!("/servers/{}", lost.id))?;
-                return fail(format!("{lost:?}: {}", why["server"]["fault"]["message"]));
-            }
-            let ready = new.iter().filter(|server| server.status == "ACTIVE" && server.host == wish.host);
-            let ids: Vec<_> = ready.map(|server| server.id.clone()).collect();
-            if ids.len() == wish.count { Ok(Some(ids)) } else { fail(format!("{} are there", ids.len())) }
-        })
+        let asked = self.tenant.nova("POST", "/servers", &json!({"server": server}), "2.52")?;
+        asked.ok().context("booting").map(drop)
     }
 
     /// All servers.

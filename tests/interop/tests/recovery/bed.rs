@@ -16,6 +16,15 @@ pub(crate) enum Test {
     Cluster(fn(&World, &Cloud) -> Result<()>),
 }
 
+/// When a trial runs.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum When {
+    /// Always.
+    Always,
+    /// If asked for (`--include-ignored`, `make test-recovery-all`): it takes long.
+    Asked,
+}
+
 /// The cloud, one trial at a time.
 pub(crate) struct Bed {
     world: World,

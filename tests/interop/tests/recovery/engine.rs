@@ -1,237 +1,115 @@
-//! A host dies, and `nova-ha engine` brings its servers up elsewhere: each requested once, whatever happens meanwhile.
+//! A host dies, `fence_nova` switches it off, and `nova-ha engine` brings its servers up elsewhere: each requested once,
+//! whatever happens meanwhile.
+#![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null")]
 
-use std::time::{Duration, Instant};
+use std::collections::BTreeSet;
 
-use pcmk_interop::cloud::calls::{self, Call};
+use nova_ext::engine::journal::{Event, Gate, Outcome};
+use pcmk_interop::cloud::Cloud;
+use pcmk_interop::cloud::calls;
 use pcmk_interop::cloud::credentials::Login;
-use pcmk_interop::cloud::faults::{Fault, Proxy, Rule};
-use pcmk_interop::cloud::ours::{Ours, Running};
 use pcmk_interop::cloud::servers::Wish;
-use pcmk_interop::cloud::{Cloud, Mark};
-use pcmk_interop::error::Context;
 use pcmk_interop::wait::{self, secs};
 use pcmk_interop::{Result, fail};
-use serde_json::json;
+use serde_json::{Value, json};
 
-/// The host that dies.
-const HOST: &str = "compute1";
+use super::incident::{HOST, Incident, OTHERS, check_stopped, controller, each_once, stop};
 
-/// The engine as a process.
-const DRIVER: &str = env!("CARGO_BIN_EXE_drive-engine");
-
-/// A host that has died, with its servers, and an engine that has been asked to move them.
-struct Incident<'a> {
-    cloud: &'a Cloud,
-    ours: Ours,
-    engine: Running,
-    servers: Vec<String>,
-    mark: Mark,
-    asked: Instant,
-}
-
-impl<'a> Incident<'a> {
-    /// The servers are made, the host dies, the engine is started and asked.
-    fn begin(cloud: &'a Cloud, servers: usize, login: &Login<'_>) -> Result<Self> {
-        let ids = cloud.boot(&Wish::new("guest", HOST, servers))?;
-        let ours = Ours::new(cloud, "engine")?;
-        ours.login(cloud, login)?;
-        cloud.kill_compute(HOST)?;
-        let (mark, asked) = (cloud.mark()?, Instant::now());
-        let engine = ours.drive(DRIVER, HOST)?;
-        Ok(Self { cloud, ours, engine, servers: ids, mark, asked })
-    }
-
-    /// Waits until all servers run elsewhere and nothing is done to them.
-    fn wait_moved(&self, within: Duration) -> Result<()> {
-        wait::until(within, "all servers to run elsewhere", || {
-            let there = self.cloud.servers()?;
-            let well = |id: &String| {
-                there.iter().any(|server| {
-                    server.id == *id
-                        && server.status == "ACTIVE"
-                        && server.host != HOST
-                        && server.task.is_none()
-                })
-            };
-            let open: Vec<_> = self.servers.iter().filter(|id| !well(id)).collect();
-            match open.first() {
-                None => Ok(Some(())),
-                Some(one) => {
-                    let state = there.iter().find(|server| server.id == **one);
-                    fail(format!("{} are not, as {state:?}; the engine: {}", open.len(), self.engine.log()))
-                }
-            }
-        })
-    }
-
-    fn calls(&self) -> Result<Vec<Call>> {
-        self.cloud.calls(&self.mark)
-    }
-
-    /// Every server was requested, and accepted, once.
-    fn check_once(&self) -> Result<()> {
-        let accepted = calls::accepted(&self.calls()?);
-        let twice: Vec<_> = accepted.iter().filter(|(_, count)| **count != 1).collect();
-        if accepted.len() == self.servers.len() && twice.is_empty() {
-            return Ok(());
-        }
-        fail(format!(
-            "{} of {} servers were requested, these not once: {twice:?}",
-            accepted.len(),
-            self.servers.len()
-        ))
-    }
-}
-
-/// At a microversion: 50 servers, in pages, each once. The first request goes out within a second.
-fn at(cloud: &Cloud, servers: usize, version: Option<&str>) -> Result<()> {
-    let incident = Incident::begin(cloud, servers, &Login { version, ..cloud.login() })?;
+/// At a microversion: 50 servers, in pages, each once. The first request reaches Nova within a second of the hand-over.
+fn at(cloud: &Cloud, version: Option<&str>) -> Result<()> {
+    let incident = Incident::begin(cloud, 50, &Login { version, ..cloud.login() })?;
     incident.wait_moved(secs(400))?;
-    let took = incident.asked.elapsed();
     incident.check_once()?;
-    let calls = incident.calls()?;
-    let marked = calls.iter().find(|call| call.method == "PUT" && call.path.contains("os-services"));
-    let first = calls::evacuations(&calls).into_iter().next().context("no request")?;
-    let began = marked.map_or(first.at, |call| call.at);
-    #[allow(clippy::print_stdout, reason = "a figure of interest")]
+    let times = incident.times()?;
+    let request = times.requested.saturating_sub(times.told);
+    #[allow(clippy::print_stdout, reason = "figures of interest")]
     {
         println!(
-            "{servers} servers at {}: first request {:.2} s after the host was marked, all moved {:.1} s after the wish",
+            "50 servers at {}, from the start of fence_nova on: proof {:.2} s, Nova told {:.2} s, agent ended {:.2} s, first \
+             request {:.2} s, last server runs {:.1} s; from request to first POST {:.2} s",
             version.unwrap_or("the newest version"),
-            first.at - began,
-            took.as_secs_f64()
+            times.proven.as_secs_f64(),
+            times.told.as_secs_f64(),
+            times.fenced.as_secs_f64(),
+            times.requested.as_secs_f64(),
+            times.moved.as_secs_f64(),
+            request.as_secs_f64()
         );
     }
-    Ok(())
+    if request < secs(1) { Ok(()) } else { fail(format!("the first request came late: {times:?}")) }
 }
 
 /// The newest microversion.
 pub(crate) fn fifty(cloud: &Cloud) -> Result<()> {
-    at(cloud, 50, None)
+    at(cloud, None)
 }
 
 /// The oldest that is supported.
 pub(crate) fn fifty_at_2_53(cloud: &Cloud) -> Result<()> {
-    at(cloud, 50, Some("2.53"))
+    at(cloud, Some("2.53"))
 }
 
 /// The first without `force`.
 pub(crate) fn fifty_at_2_68(cloud: &Cloud) -> Result<()> {
-    at(cloud, 50, Some("2.68"))
+    at(cloud, Some("2.68"))
 }
 
 /// The first that leaves servers stopped.
 pub(crate) fn fifty_at_2_95(cloud: &Cloud) -> Result<()> {
-    at(cloud, 50, Some("2.95"))
+    at(cloud, Some("2.95"))
 }
 
-/// One kind of fault after the other on the way to Nova. Each time all servers move, and what was accepted was accepted
-/// once.
-pub(crate) fn faults(cloud: &Cloud) -> Result<()> {
-    let proxy = cloud.proxy()?;
-    let result = with_faults(cloud, &proxy);
-    cloud.unproxy()?;
-    result
-}
-
-fn with_faults(cloud: &Cloud, proxy: &Proxy) -> Result<()> {
-    let busy = Fault::Answer(503, vec![("Retry-After".to_owned(), "1".to_owned())]);
-    let late = Duration::from_secs(20);
-    let rows = [
-        ("500", Rule::evacuate(Fault::answer(500)).every(2).times(3)),
-        ("a storm of 503", Rule::new("", "/servers", busy).times(25)),
-        ("409", Rule::evacuate(Fault::answer(409)).every(2).times(3)),
-        ("401 in the middle", Rule::new("", "", Fault::answer(401)).skip(8).times(2)),
-        ("time out before Nova acts", Rule::evacuate(Fault::DelayBefore(late)).every(2).times(2)),
-        ("time out after Nova has acted", Rule::evacuate(Fault::DelayAfter(late)).every(2).times(2)),
-        ("cut in the middle of the answer", Rule::evacuate(Fault::Cut(25)).every(2).times(3)),
-        ("reset before Nova hears of it", Rule::evacuate(Fault::ResetBefore).every(2).times(3)),
-        ("reset after Nova has acted", Rule::evacuate(Fault::ResetAfter).every(2).times(3)),
-        ("slow lists", Rule::new("GET", "", Fault::DelayAfter(Duration::from_secs(2))).every(3).times(20)),
-        ("cut lists", Rule::new("GET", "/servers/detail", Fault::Cut(300)).times(2)),
-    ];
-    for (name, rule) in rows {
-        proxy.heal();
-        proxy.forget();
-        proxy.inject(rule);
-        let login = Login { more: "request_timeout = 15\n", ..cloud.login() };
-        let incident = Incident::begin(cloud, 6, &login).context(name)?;
-        incident.wait_moved(secs(400)).context(name)?;
-        incident.check_once().context(name)?;
-        if proxy.hits() == 0 {
-            return fail(format!("{name}: it befell nothing"));
-        }
-        proxy.heal();
-        drop(incident);
-        cloud.reset().context(name)?;
+/// Servers arrive stopped, and are started in the order of their groups, one at a time, if they ran before: a server
+/// that its owner has stopped stays so.
+pub(crate) fn starts_what_ran(cloud: &Cloud) -> Result<()> {
+    let group = |name, group, count| {
+        cloud.boot(&Wish { metadata: vec![("instance_ha:group", group)], ..Wish::new(name, HOST, count) })
+    };
+    let (web, db) = (group("web", "web", 3)?, group("db", "db", 2)?);
+    let stopped = cloud.boot(&Wish::new("stopped", HOST, 2))?;
+    stop(cloud, &stopped)?;
+    let ours = controller(cloud, "engine")?;
+    ours.add_to_policy(
+        "[[group]]\nname = \"web\"\nafter = [\"db\"]\n[[group]]\nname = \"db\"\n[start]\nat_once = 1\n",
+    )?;
+    let incident = Incident::with(cloud, [web.clone(), db.clone()].concat(), ours)?.fenced()?;
+    incident.wait_moved(secs(180))?;
+    each_once(&calls::accepted(&incident.calls()?), 7)?;
+    check_stopped(cloud, &stopped)?;
+    let started: Vec<_> =
+        incident.calls()?.into_iter().filter(|call| call.action.as_deref() == Some("os-start")).collect();
+    let order: Vec<_> = started.iter().filter_map(|call| call.server().map(str::to_owned)).collect();
+    let (first, then) = order.split_at(db.len().min(order.len()));
+    let set = |ids: &[String]| ids.iter().cloned().collect::<BTreeSet<_>>();
+    if set(first) != set(&db) || set(then) != set(&web) || then.len() != web.len() {
+        return fail(format!("started in the order {order:?}, databases {db:?} and web {web:?}"));
     }
-    Ok(())
-}
-
-/// Nova's API dies in the middle and comes back.
-pub(crate) fn api_down(cloud: &Cloud) -> Result<()> {
-    for host in ["compute2", "compute3", "compute4"] {
-        cloud.guests(host, 1.0, false)?;
-    }
-    let incident = Incident::begin(cloud, 12, &cloud.login())?;
-    wait::until(secs(60), "requests", || {
-        Ok((calls::evacuations(&incident.calls()?).len() > 2).then_some(()))
-    })?;
-    cloud.kill_service("cloud-nova")?;
-    cloud.service("start", "cloud-nova")?;
-    cloud.wait_api()?;
-    incident.wait_moved(secs(400))?;
-    // What was being answered when it died has left no line in the log of the calls.
-    let twice: Vec<_> =
-        calls::accepted(&incident.calls()?).into_iter().filter(|(_, count)| *count > 1).collect();
-    if twice.is_empty() { Ok(()) } else { fail(format!("requested more than once: {twice:?}")) }
-}
-
-fn lines(incident: &Incident<'_>) -> usize {
-    // What every start writes is no step forward: killed at that, it would never come to anything.
-    let start = ["\"resumed\"", "\"operator\"", "\"proved\""];
-    incident.ours.journal().lines().filter(|line| !start.iter().any(|kind| line.contains(kind))).count()
-}
-
-/// The engine is killed at each step: whenever its journal has grown. In the end all is as if it had not been.
-pub(crate) fn killed_at_each_step(cloud: &Cloud) -> Result<()> {
-    let mut incident = Incident::begin(cloud, 4, &cloud.login())?;
-    let mut kills = 0;
-    let deadline = Instant::now() + secs(420);
-    loop {
-        let before = lines(&incident);
-        // An engine that finds nothing left to write has nothing left to do.
-        let grown =
-            wait::until(secs(40), "the journal to grow", || Ok((lines(&incident) > before).then_some(())));
-        if grown.is_err() {
-            break;
+    let mut open = 0_i32;
+    for entry in incident.journal()? {
+        open += match entry.event {
+            Event::Starting { .. } => 1,
+            Event::Started { .. } => -1,
+            _ => 0,
+        };
+        if open > 1 {
+            return fail("two were being started at a time");
         }
-        incident.engine.kill()?;
-        kills += 1;
-        incident.engine = incident.ours.drive(DRIVER, HOST)?;
-        if Instant::now() > deadline {
-            return fail(format!("not at an end after {kills} kills: {}", incident.engine.log()));
-        }
-    }
-    incident.wait_moved(secs(60)).context(format!("after {kills} kills"))?;
-    incident.check_once().context(format!("after {kills} kills"))?;
-    if kills < 8 {
-        return fail(format!("it was killed {kills} times only"));
     }
     Ok(())
 }
 
 /// No scheduler: nothing is requested that nobody would carry out. When there is one again, all move.
 pub(crate) fn scheduler_down(cloud: &Cloud) -> Result<()> {
+    let incident = Incident::prepare(cloud, 5, &cloud.login())?;
     cloud.kill_service("nova-scheduler")?;
     wait::until(secs(60), "Nova to have noticed", || {
         let services = cloud.admin().get("/os-services?binary=nova-scheduler")?;
-        let state = services.pointer("/services/0/state").cloned().unwrap_or_default();
-        Ok((state == "down").then_some(()))
+        Ok((services.pointer("/services/0/state") == Some(&Value::from("down"))).then_some(()))
     })?;
-    let incident = Incident::begin(cloud, 5, &cloud.login())?;
+    let incident = incident.fenced()?;
     wait::until(secs(60), "the engine to say that there is no scheduler", || {
-        Ok(incident.ours.journal().contains("scheduler").then_some(()))
+        let held = |event: &Event| matches!(event, Event::Gate { gate: Gate::Scheduler, why, .. } if why.contains("alive"));
+        Ok(incident.journal()?.iter().any(|entry| held(&entry.event)).then_some(()))
     })?;
     if !calls::evacuations(&incident.calls()?).is_empty() {
         return fail("evacuations were requested without a scheduler");
@@ -243,19 +121,19 @@ pub(crate) fn scheduler_down(cloud: &Cloud) -> Result<()> {
 
 /// No room anywhere, and then there is.
 pub(crate) fn no_capacity(cloud: &Cloud) -> Result<()> {
-    let others = ["compute2", "compute3", "compute4"];
-    for host in others {
+    let incident = Incident::prepare(cloud, 4, &cloud.login())?;
+    for host in OTHERS {
         cloud.set_compute_service(host, &json!({"status": "disabled"}))?.ok()?;
     }
-    let incident = Incident::begin(cloud, 4, &cloud.login())?;
+    let incident = incident.fenced()?;
     wait::until(secs(60), "evacuations that fail", || {
         let failed = cloud.evacuations(HOST)?.iter().filter(|one| one.status == "error").count();
         Ok((failed > 0).then_some(()))
     })?;
-    for host in others {
+    for host in OTHERS {
         cloud.set_compute_service(host, &json!({"status": "enabled"}))?.ok()?;
     }
-    incident.wait_moved(secs(400))?;
+    incident.wait_moved(secs(300))?;
     // A request may follow one that has failed; two that live may not be.
     let all = cloud.evacuations(HOST)?;
     for id in &incident.servers {
@@ -270,21 +148,46 @@ pub(crate) fn no_capacity(cloud: &Cloud) -> Result<()> {
     Ok(())
 }
 
-/// The host comes back while its servers are being moved: no server runs twice, none is lost.
+/// Somebody switches the host on while its servers are being moved: nothing more is asked for, what is under way is
+/// followed to its end, and every server is in one place and runs.
 pub(crate) fn comes_back_in_the_middle(cloud: &Cloud) -> Result<()> {
-    for host in ["compute2", "compute3", "compute4"] {
-        cloud.guests(host, 3.0, false)?;
+    for host in OTHERS {
+        cloud.guests(host, 2.0, false)?;
     }
-    let incident = Incident::begin(cloud, 12, &cloud.login())?;
-    wait::until(secs(60), "the first servers to have moved", || {
-        let done = cloud.evacuations(HOST)?.iter().filter(|one| one.status == "done").count();
-        Ok((done > 1).then_some(()))
+    let servers = cloud.boot(&Wish::new("guest", HOST, 24))?;
+    let ours = controller(cloud, "engine")?;
+    ours.add_to_policy("[limits]\ninitial = 2\nminimum = 2\nmaximum = 2\n")?;
+    let incident = Incident::with(cloud, servers, ours)?.fenced()?;
+    incident.wait_left(2)?;
+    let output = cloud.their_switch("on", HOST)?;
+    if output.code() != 0 {
+        return fail(format!("fence_ipmilan: {}", output.stderr));
+    }
+    let outcome = wait::until(secs(120), "the incident to end", || match incident.outcome()? {
+        Some(outcome) => Ok(Some(outcome)),
+        None => fail(incident.engine.log()),
     })?;
-    cloud.start_compute(HOST)?;
-    incident.wait_moved(secs(400))?;
-    incident.check_once()?;
-    wait::until(secs(90), "the host's evacuations to be completed", || {
-        let all = cloud.evacuations(HOST)?;
-        Ok(all.iter().all(|one| one.status == "completed").then_some(()))
-    })
+    if outcome != Outcome::CameBack {
+        return fail(format!("{outcome}: {}", incident.engine.log()));
+    }
+    wait::until(secs(120), "the host to be in service again", || {
+        let service = cloud.compute_service(HOST)?;
+        let back =
+            service["forced_down"] == false && service["status"] == "enabled" && service["state"] == "up";
+        if back { Ok(Some(())) } else { fail(format!("{service}; {}", incident.engine.log())) }
+    })?;
+    let accepted = calls::accepted(&incident.calls()?);
+    if accepted.len() >= incident.servers.len() || accepted.values().any(|count| *count > 1) {
+        return fail(format!("{} were asked for: {accepted:?}", accepted.len()));
+    }
+    let there = cloud.servers()?;
+    for id in &incident.servers {
+        let server = there.iter().find(|server| server.id == *id);
+        let moved = accepted.contains_key(id);
+        if !server.is_some_and(|it| it.status == "ACTIVE" && it.task.is_none() && (it.host != HOST) == moved)
+        {
+            return fail(format!("{server:?}, {} asked for", if moved { "was" } else { "was not" }));
+        }
+    }
+    Ok(())
 }
