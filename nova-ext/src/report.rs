@@ -6,6 +6,7 @@ mod html;
 mod lane;
 mod picture;
 mod say;
+mod scale;
 mod text;
 
 use serde::Serialize;

@@ -161,6 +161,38 @@ fn nothing_from_outside_becomes_markup() {
 }
 
 #[test]
+fn a_host_that_returns_much_later_does_not_squeeze_the_picture() {
+    let mut story = entries();
+    let end_of_bar = |entries: &[Entry]| {
+        let page = html(&timeline(entries, id()).unwrap());
+        let bar = page.split("class=\"starting\" x=\"").nth(1).unwrap();
+        bar.split('"').next().unwrap().parse::<u64>().unwrap()
+    };
+    let before = end_of_bar(&story);
+    // Soon: all is to scale.
+    story.push(Entry::new(at(12_000), id(), Event::ForcedUp { host: host("c1"), request_id: None }));
+    assert!(end_of_bar(&story) < before);
+    // Days later: it is said, and not to scale.
+    story.push(Entry::new(at(200_000_000), id(), Event::Returned { host: host("c1") }));
+    assert_eq!(end_of_bar(&story), before);
+    let page = html(&timeline(&story, id()).unwrap());
+    assert!(page.contains("back in service <tspan class=\"tick\">2days 7h 33m 20s →</tspan>"), "{page}");
+}
+
+#[test]
+fn the_page_says_where_each_server_is_and_folds_long_stories() {
+    let mut story = entries();
+    let page = html(&timeline(&story, id()).unwrap());
+    for part in [">✓ c2</text>", ">✗ NoValidHost</text>", ">– stays: an amphora</text>", "<details open"]
+    {
+        assert!(page.contains(part), "{part} is not in\n{page}");
+    }
+    let slow = Event::Slow { server: server(1), why: "it is large".into() };
+    story.extend((0..200).map(|n| Entry::new(at(4400 + n), id(), slow.clone())));
+    assert!(html(&timeline(&story, id()).unwrap()).contains("<details><summary>"));
+}
+
+#[test]
 fn it_can_be_read_by_programs() {
     let json = serde_json::to_value(timeline(&entries(), id()).unwrap()).unwrap();
     assert_eq!(json["servers"][1]["spans"][2]["phase"], "retrying");

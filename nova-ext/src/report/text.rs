@@ -86,6 +86,6 @@ pub(super) fn seconds(ms: u64) -> String {
     format!("{}.{:03} s", ms / 1000, ms % 1000)
 }
 
-fn span(at: Stamp, began: Stamp) -> String {
+pub(super) fn span(at: Stamp, began: Stamp) -> String {
     humantime::format_duration(Duration::from_secs(at.since(began).as_secs())).to_string()
 }
