@@ -7,6 +7,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use tokio::time::Instant;
 
@@ -18,6 +19,9 @@ use crate::secret::Secret;
 const FOLDER: &str = "/usr/sbin";
 /// The exit code of `status` that means off.
 const OFF: i32 = 2;
+
+/// So long its action may take.
+const ORDER: Duration = Duration::from_secs(10);
 
 /// How a fence agent is run.
 #[derive(Debug, Clone)]
@@ -115,12 +119,20 @@ impl Device for FenceAgent {
 
     fn order(&mut self, order: Order, until: Instant) -> Answer<'_, ()> {
         Box::pin(async move {
-            let ended = self.run(&order.to_string(), until).await?;
+            let ended = self.run(&order.to_string(), until).await.map_err(|error| match error {
+                PowerError::Unreachable { .. } => PowerError::Unsent(Box::new(error)),
+                error => error,
+            })?;
             match ended.code {
                 Some(0) => Ok(()),
                 _ => Err(PowerError::Refused { device: self.name.clone(), order, why: ended.why() }),
             }
         })
+    }
+
+    /// An agent logs in, switches and reads by itself; one that is killed in between has perhaps not begun to switch.
+    fn answers_within(&self) -> Duration {
+        ORDER
     }
 
     fn close(&mut self, _until: Instant) -> Answer<'_, ()> {

@@ -15,8 +15,6 @@ use watch::{Next, Watch};
 
 /// So long one reading may take, with its login: then another one is tried, if there is time.
 const ONE_READING: Duration = Duration::from_secs(10);
-/// So long the answer to an order is waited for; boards that take seconds to switch exist.
-const ONE_ORDER: Duration = Duration::from_secs(5);
 /// So long leaving may take.
 const LEAVING: Duration = Duration::from_millis(500);
 
@@ -137,9 +135,8 @@ async fn switch(device: &mut dyn Device, order: Order, until: Instant) -> Result
                 watch.heard(look, Stamp::now(), started.elapsed())
             }
             Next::Order => {
-                let sent = started.elapsed();
                 let answer = one_order(device, order, until).await;
-                watch.ordered(answer, sent, started.elapsed())
+                watch.ordered(answer, started.elapsed())
             }
             Next::Wait(span) => {
                 sleep(span).await;
@@ -162,7 +159,7 @@ async fn one_look(device: &mut dyn Device, until: Instant) -> Result<Look, Power
 }
 
 async fn one_order(device: &mut dyn Device, order: Order, until: Instant) -> Result<(), PowerError> {
-    let until = until.min(Instant::now() + ONE_ORDER);
+    let until = until.min(Instant::now() + device.answers_within());
     let name = device.name();
     match timeout_at(until + LEAVING, device.order(order, until)).await {
         Ok(answer) => answer,

@@ -2,6 +2,7 @@
 
 use std::fmt;
 use std::pin::Pin;
+use std::time::Duration;
 
 use serde::Serialize;
 use tokio::time::Instant;
@@ -79,8 +80,14 @@ pub trait Device: Send {
     /// Reads the power. Repeats itself over a lossy network until it has an answer.
     fn status(&mut self, until: Instant) -> Answer<'_, Look>;
 
-    /// Gives an order, once: it is never repeated by itself, for a late copy could hit a host that is on again.
+    /// Gives an order, once: it is never repeated, for a late copy could hit a host that is on again. An error is
+    /// [`PowerError::Unsent`] if it is certain that the order was not sent.
     fn order(&mut self, order: Order, until: Instant) -> Answer<'_, ()>;
+
+    /// So long the answer to an order is waited for; boards that take seconds to switch exist.
+    fn answers_within(&self) -> Duration {
+        Duration::from_secs(5)
+    }
 
     /// Ends the session, if there is one.
     fn close(&mut self, until: Instant) -> Answer<'_, ()>;

@@ -1,5 +1,7 @@
 //! What can be wrong with a power device, said to the operator.
 
+use std::time::Duration;
+
 use crate::proof::Reading;
 use crate::secret::SecretError;
 
@@ -75,13 +77,21 @@ pub enum PowerError {
         /// What is wrong with it.
         why: String,
     },
+    /// The order was not even sent: to give it again is to give it once.
+    #[error("{0}")]
+    Unsent(Box<PowerError>),
     /// The state was not read in time.
-    #[error("{device} did not read {goal} twice in a row in time{}{}", last(.readings), because(.why.as_deref()))]
+    #[error(
+        "{device} did not read {goal} twice in a row within {}{}{}",
+        span(*.within), last(.readings), because(.why.as_deref())
+    )]
     NotReached {
         /// Which.
         device: String,
         /// What it should have read.
         goal: PowerState,
+        /// The time that it had.
+        within: Duration,
         /// What it read, oldest first.
         readings: Vec<Reading>,
         /// What else went wrong.
@@ -103,6 +113,7 @@ impl PowerError {
     /// Whether asking again can help.
     pub fn retry(&self) -> Retry {
         match self {
+            Self::Unsent(error) => error.retry(),
             Self::Settings(_) | Self::Secret(_) | Self::Denied { .. } => Retry::Never,
             _ => Retry::Again,
         }
@@ -119,6 +130,10 @@ impl PowerError {
 
 fn last(readings: &[Reading]) -> String {
     readings.last().map(|reading| format!(" (last reading: {})", reading.said)).unwrap_or_default()
+}
+
+fn span(span: Duration) -> String {
+    format!("{} s", (span.as_secs_f64() * 10.0).round() / 10.0)
 }
 
 fn because(why: Option<&str>) -> String {

@@ -159,6 +159,7 @@ impl Device for Ipmi {
                 Order::Off => 0,
                 Order::On => 1,
             };
+            self.line(until).await.map_err(|error| PowerError::Unsent(Box::new(error)))?;
             let (code, _) = self.ask(Command::ChassisControl(what), true, until).await?;
             let device = self.name.clone();
             match code {

@@ -36,6 +36,8 @@ pub struct Bmc {
     pub log: Vec<(u8, u8)>,
     /// Data of each Chassis Control that arrived.
     pub orders: Vec<u8>,
+    /// If orders do not reach it: how many did not.
+    pub lost: Option<usize>,
     pub state: State,
 }
 
@@ -89,6 +91,7 @@ impl Default for Bmc {
             downgrades: false,
             log: Vec::new(),
             orders: Vec::new(),
+            lost: None,
             state: State::default(),
         }
     }
@@ -310,6 +313,10 @@ impl Bmc {
                 )
             }
             (0, 2) if level < 3 => (0xD4, vec![]),
+            (0, 2) if self.lost.is_some() => {
+                self.lost = self.lost.map(|lost| lost + 1);
+                return None;
+            }
             (0, 2) => {
                 self.orders.push(data[0]);
                 if self.obeys {

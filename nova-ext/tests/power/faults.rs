@@ -72,10 +72,22 @@ async fn bad_lines_do_not_matter() {
         let board = Board::start(Bmc::default(), line).await;
         let started = Instant::now();
         off(&board, TIME).await.unwrap_or_else(|error| panic!("{line:?}: {error}"));
-        // An order whose answer is lost may be given once more, after it is seen to have done nothing.
         assert_eq!(board.orders(), [0], "{line:?}");
         assert!(started.elapsed() < TIME, "{line:?}");
     }
+}
+
+#[tokio::test]
+async fn an_order_that_is_lost_is_not_sent_again() {
+    let board = Board::start(Bmc { lost: Some(0), ..Bmc::default() }, Line::Good).await;
+    let started = Instant::now();
+    let error = off(&board, Duration::from_secs(8)).await.unwrap_err();
+    let said = error.to_string();
+    assert!(said.contains("within 8 s (last reading: chassis power is on)"), "{said}");
+    assert!(said.contains("the order was sent once and its answer did not come"), "{said}");
+    assert!(started.elapsed() < Duration::from_secs(9));
+    assert_eq!((board.orders().len(), board.bmc.lock().unwrap().lost), (0, Some(1)));
+    assert!(board.is_left().await);
 }
 
 #[tokio::test]

@@ -32,6 +32,8 @@ enum Does {
     Unheard,
     /// The order is lost.
     Lost,
+    /// The order could not be sent.
+    NotSent,
     /// Says that it cannot in this state.
     Refuses,
     /// Says that it may not.
@@ -51,7 +53,9 @@ struct Toy {
 
 #[derive(Debug, Default)]
 struct Log {
+    /// Those that were not sent as well.
     orders: Vec<Order>,
+    sent: usize,
     readings: Vec<(Instant, Says)>,
     closed: bool,
 }
@@ -99,11 +103,16 @@ impl Device for Toy {
 
     fn order(&mut self, order: Order, until: Instant) -> Answer<'_, ()> {
         Box::pin(async move {
-            self.log.lock().unwrap().orders.push(order);
+            let does = self.orders.pop_front().unwrap_or(Does::Obeys(0));
+            {
+                let mut log = self.log.lock().unwrap();
+                log.orders.push(order);
+                log.sent += usize::from(does != Does::NotSent);
+            }
             let on = order == Order::On;
             let device = self.name();
             let silent = PowerError::Silent { device: device.clone(), waiting: "ordering".into() };
-            match self.orders.pop_front().unwrap_or(Does::Obeys(0)) {
+            match does {
                 Does::Obeys(ms) => {
                     self.change = Some((Instant::now() + Duration::from_millis(ms), on));
                     Ok(())
@@ -113,6 +122,10 @@ impl Device for Toy {
                     self.change = Some((Instant::now(), on));
                     tokio::time::sleep_until(until).await;
                     Err(silent)
+                }
+                Does::NotSent => {
+                    let why = "connection refused".into();
+                    Err(PowerError::Unsent(Box::new(PowerError::Unreachable { device, why })))
                 }
                 Does::Lost => {
                     tokio::time::sleep_until(until).await;
@@ -200,13 +213,28 @@ async fn an_order_that_is_refused_or_unheard_is_judged_by_what_is_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_lost_order_is_given_once_more_after_it_is_seen_to_be_lost() {
+async fn a_lost_order_is_not_given_again() {
     let (proof, orders, took) = off(Toy::new(true, &[], &[Does::Lost])).await;
-    assert_eq!((readings(&proof.unwrap()), orders), (2, 2));
-    assert!((Duration::from_secs(5)..Duration::from_secs(7)).contains(&took), "{took:?}");
-    let (proof, orders, _) = off(Toy::new(true, &[], &[Does::Lost; 9])).await;
-    assert!(matches!(proof, Err(PowerError::NotReached { .. })));
-    assert_eq!(orders, 2);
+    let error = proof.unwrap_err();
+    assert_eq!(
+        error.to_string(),
+        "toy did not read off twice in a row within 20 s (last reading: on); the order was sent once and its answer \
+         did not come: toy does not answer (ordering). It may have lost its power together with the host; if it was \
+         lost, trying again helps"
+    );
+    assert_eq!((orders, error.retry()), (1, Retry::Again));
+    assert!((Duration::from_secs(18)..=TIME).contains(&took), "{took:?}");
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_order_that_was_not_sent_is_given_again() {
+    let (proof, orders, took) = off(Toy::new(true, &[], &[Does::NotSent; 4])).await;
+    assert_eq!((readings(&proof.unwrap()), orders), (2, 5));
+    assert!(took < Duration::from_secs(2), "{took:?}");
+    let (proof, orders, took) = off(Toy::new(true, &[], &[Does::NotSent; 99])).await;
+    let error = proof.unwrap_err().to_string();
+    assert!(error.contains("cannot be reached") && !error.contains("sent once"), "{error}");
+    assert!((10..40).contains(&orders) && took <= TIME, "{orders} in {took:?}");
 }
 
 #[tokio::test(start_paused = true)]
@@ -293,6 +321,7 @@ fn does() -> impl Strategy<Value = Does> {
         Just(Does::Lies),
         Just(Does::Unheard),
         Just(Does::Lost),
+        Just(Does::NotSent),
         Just(Does::Refuses),
         Just(Does::Denies),
     ]
@@ -313,7 +342,7 @@ proptest! {
             (proof, std::mem::take(&mut *toy.log.lock().unwrap()), started.elapsed())
         });
         prop_assert!(log.closed);
-        prop_assert!(log.orders.len() <= 2 && log.orders.iter().all(|order| *order == Order::Off));
+        prop_assert!(log.sent <= 1 && log.orders.iter().all(|order| *order == Order::Off));
         prop_assert!(took < TIME + Duration::from_secs(3));
         if proof.is_ok() {
             let last: Vec<_> = log.readings.iter().rev().take_while(|(_, says)| *says == Says::Off).collect();

@@ -1,4 +1,7 @@
 //! Decides from readings whether a state is reached. No device, no clock: readings and times in, steps out.
+//!
+//! An order is sent once. Whether one that nobody answered was lost cannot be told from one that is carried out late, and
+//! a late copy could hit a host that is on again. One that was not sent at all is given again.
 
 use std::time::Duration;
 
@@ -12,12 +15,6 @@ pub(super) const APART: Duration = Duration::from_millis(250);
 /// The first pause between readings while the state is awaited; it grows to the longest.
 const FIRST_PAUSE: Duration = Duration::from_millis(50);
 const LONGEST_PAUSE: Duration = Duration::from_secs(1);
-/// An order that went unanswered is repeated when so many later readings say that nothing has happened…
-const STILL: u32 = 2;
-/// …and so much time has passed since it was sent…
-const UNANSWERED: Duration = Duration::from_secs(5);
-/// …and not more often than this in all.
-const ORDERS: u32 = 2;
 /// So many readings are kept for the report.
 const KEPT: usize = 32;
 
@@ -47,11 +44,10 @@ pub(super) struct Watch {
     /// Those of the row that says the goal, and when the first of them came.
     row: Vec<Reading>,
     row_since: Duration,
-    orders: u32,
-    /// When the last order was given, if it went unanswered.
-    unanswered: Option<Duration>,
-    /// Readings since then that say that nothing has happened.
-    still: u32,
+    /// Whether the order was sent.
+    ordered: bool,
+    /// How it went unanswered, if it did.
+    unanswered: Option<String>,
     pause: Duration,
     /// The last thing that went wrong.
     trouble: Option<String>,
@@ -66,9 +62,8 @@ impl Watch {
             readings: Vec::new(),
             row: Vec::new(),
             row_since: Duration::ZERO,
-            orders: 0,
+            ordered: false,
             unanswered: None,
-            still: 0,
             pause: FIRST_PAUSE,
             trouble: None,
         }
@@ -87,22 +82,29 @@ impl Watch {
     }
 
     /// The order was given; what the device answered is remembered and not believed.
-    pub(super) fn ordered(&mut self, answer: Result<(), PowerError>, sent: Duration, now: Duration) -> Next {
-        self.orders += 1;
-        self.unanswered = None;
-        self.still = 0;
-        self.pause = FIRST_PAUSE;
+    pub(super) fn ordered(&mut self, answer: Result<(), PowerError>, now: Duration) -> Next {
         match answer {
             Ok(()) => {}
+            Err(PowerError::Unsent(error)) => return self.unsent(*error, now),
             Err(error) if error.retry() == Retry::Never => return Next::Failed(error),
-            Err(error) => {
-                if !matches!(error, PowerError::Refused { .. }) {
-                    self.unanswered = Some(sent);
-                }
-                self.trouble = Some(error.to_string());
+            Err(error @ (PowerError::Silent { .. } | PowerError::Unreachable { .. })) => {
+                self.unanswered =
+                    Some(format!("the order was sent once and its answer did not come: {error}"));
             }
+            Err(error) => self.trouble = Some(error.to_string()),
         }
+        self.ordered = true;
+        self.pause = FIRST_PAUSE;
         self.wait(FIRST_PAUSE, now)
+    }
+
+    /// The order did not go out. It is given again after the next reading.
+    fn unsent(&mut self, error: PowerError, now: Duration) -> Next {
+        if error.retry() == Retry::Never {
+            return Next::Failed(error);
+        }
+        self.trouble = Some(error.to_string());
+        self.wait_longer(now)
     }
 
     fn read(&mut self, state: PowerState, reading: Reading, now: Duration) -> Next {
@@ -114,7 +116,7 @@ impl Watch {
             return self.too_late();
         }
         if state != self.order.goal() {
-            return self.elsewhere(state, now);
+            return self.elsewhere(now);
         }
         if self.row.is_empty() {
             self.row_since = now;
@@ -124,14 +126,14 @@ impl Watch {
         if self.row.len() < 2 || apart < APART {
             return self.wait(APART.saturating_sub(apart), now);
         }
-        Next::Done(Outcome { state, readings: std::mem::take(&mut self.row), already: self.orders == 0 })
+        Next::Done(Outcome { state, readings: std::mem::take(&mut self.row), already: !self.ordered })
     }
 
     /// A reading that is not the goal.
-    fn elsewhere(&mut self, state: PowerState, now: Duration) -> Next {
+    fn elsewhere(&mut self, now: Duration) -> Next {
         let was_there = !self.row.is_empty();
         self.row.clear();
-        if self.orders == 0 {
+        if !self.ordered {
             return Next::Order;
         }
         if was_there {
@@ -141,25 +143,18 @@ impl Watch {
                 readings: self.readings.clone(),
             });
         }
-        if let Some(sent) = self.unanswered.filter(|_| state != PowerState::Changing) {
-            self.still += 1;
-            let waited = now.saturating_sub(sent);
-            if self.still >= STILL && waited >= UNANSWERED && self.orders < ORDERS {
-                return Next::Order;
-            }
-        }
         self.wait_longer(now)
     }
 
     fn unread(&mut self, error: PowerError, now: Duration) -> Next {
         self.row.clear();
-        let hopeless = error.retry() == Retry::Never
-            || self.orders == 0 && matches!(error, PowerError::Unreachable { .. });
+        let hopeless =
+            error.retry() == Retry::Never || !self.ordered && matches!(error, PowerError::Unreachable { .. });
         if hopeless {
             return Next::Failed(error);
         }
         self.trouble = Some(error.to_string());
-        if self.orders == 0 && self.readings.is_empty() && now + LONGEST_PAUSE > self.within {
+        if !self.ordered && self.readings.is_empty() && now + LONGEST_PAUSE > self.within {
             // It has never said anything: its own words are better than a list of no readings.
             return Next::Failed(error);
         }
@@ -177,11 +172,15 @@ impl Watch {
     }
 
     fn too_late(&self) -> Next {
+        let again = self.unanswered.as_ref().map(|_| "if it was lost, trying again helps");
+        let why = [self.unanswered.as_deref(), self.trouble.as_deref(), again];
+        let why: Vec<_> = why.into_iter().flatten().collect();
         Next::Failed(PowerError::NotReached {
             device: self.device.clone(),
             goal: self.order.goal(),
+            within: self.within,
             readings: self.readings.clone(),
-            why: self.trouble.clone(),
+            why: (!why.is_empty()).then(|| why.join("; ")),
         })
     }
 }
