@@ -237,6 +237,7 @@ impl Engine {
                         shared.at(Duration::ZERO, Timer::Phase(one.id));
                     }
                 }
+                shared.limiter.control_plane(plane.schedulers, plane.conductors);
                 shared.control = Some((now, plane));
                 if plane.schedulers > 0 && plane.conductors > 0 {
                     shared.alive_since.get_or_insert(now);
