@@ -1,9 +1,9 @@
 //! Secrets: never in a log, gone from memory when dropped, read from files that nobody else can read.
 
 use std::fmt;
-use std::fs::File;
+use std::fs::OpenOptions;
 use std::io::{self, Read};
-use std::os::unix::fs::MetadataExt;
+use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use nix::unistd::geteuid;
@@ -72,7 +72,9 @@ impl From<String> for Secret {
 /// The content of a file that holds secrets: regular, owned by root or by us, closed to everybody else.
 pub fn read_private(path: &Path) -> Result<Zeroizing<String>, SecretError> {
     let read = |error| SecretError::Read(path.to_owned(), error);
-    let file = File::open(path).map_err(read)?;
+    // Opening a pipe must not wait for its writer. A link may lead here: what counts is what was opened.
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOCTTY;
+    let file = OpenOptions::new().read(true).custom_flags(flags).open(path).map_err(read)?;
     let about = file.metadata().map_err(read)?;
     if !about.is_file() {
         return Err(read(io::Error::other("it is not a regular file")));
@@ -112,6 +114,33 @@ mod tests {
             Some("first".to_owned())
         );
         Ok(())
+    }
+
+    #[test]
+    fn a_pipe_or_a_folder_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        // A pipe without a writer would be waited for; a link changes nothing.
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        for path in [&path, &link, &folder.path().to_owned()] {
+            let refused = read_private(path).unwrap_err().to_string();
+            assert!(refused.ends_with("it is not a regular file"), "{refused}");
+        }
+    }
+
+    #[test]
+    fn a_link_to_a_file_of_ours_is_followed() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("password");
+        fs::write(&path, "hunter2\n").unwrap();
+        fs::set_permissions(&path, Permissions::from_mode(0o600)).unwrap();
+        let link = folder.path().join("link");
+        std::os::unix::fs::symlink(&path, &link).unwrap();
+        assert_eq!(Secret::from_file(&link).unwrap().expose(), "hunter2");
+        fs::set_permissions(&path, Permissions::from_mode(0o644)).unwrap();
+        assert!(matches!(Secret::from_file(&link), Err(SecretError::Open(_, 0o644))));
     }
 
     #[test]

@@ -3,10 +3,10 @@
 //! Takes the parameters of `NovaEvacuate`. A password goes to the engine in its environment, never on a command line.
 
 use std::fmt::Write as _;
-use std::fs::{self, OpenOptions};
-use std::io::{self, Write as _};
+use std::fs::{self, File, OpenOptions};
+use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
 use std::os::unix::fs::OpenOptionsExt as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
@@ -31,6 +31,10 @@ const ANSWER: Duration = Duration::from_secs(5);
 /// For it to begin, and to end by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(100);
+/// A log that is larger begins anew.
+const LARGE_LOG: u64 = 16 << 20;
+/// So much of its end is read for the last words.
+const LAST_WORDS: u64 = 4096;
 
 /// Name, default, whether it takes yes or no, what it is.
 const PARAMETERS: &[(&str, &str, bool, &str)] = &[
@@ -93,7 +97,7 @@ type Why = (u8, String);
 
 async fn act(action: &str) -> Result<u8, Why> {
     let path = parameter("config");
-    let config = match Config::load(path.as_deref().map(std::path::Path::new)) {
+    let config = match Config::load(path.as_deref().map(Path::new)) {
         Ok(config) => config,
         // Nothing must keep the cluster from stopping it.
         Err(_) if action == "stop" => Config::default(),
@@ -176,19 +180,7 @@ async fn start(config: &Config, path: Option<String>) -> Result<u8, Why> {
     validate(config)?;
     let failed = |what: &str, error: io::Error| (GENERIC, format!("{what}: {error}"));
     fs::create_dir_all(&config.files.state).map_err(|error| failed("state folder", error))?;
-    let log = config.files.state.join("engine.log");
-    let open = |truncate: bool| {
-        OpenOptions::new()
-            .append(!truncate)
-            .write(true)
-            .create(true)
-            .truncate(truncate)
-            .mode(0o600)
-            .open(&log)
-    };
-    // Of earlier lives, the journal is kept; the log only as long as it is small.
-    let large = fs::metadata(&log).is_ok_and(|about| about.len() > 16 << 20);
-    let log = open(large).map_err(|error| failed("engine.log", error))?;
+    let log = open_log(&log_file(config)).map_err(|error| failed("engine.log", error))?;
     let environment = login()?;
     let program = std::env::current_exe().map_err(|error| failed("nova-ha", error))?;
     let mut command = Command::new(program);
@@ -252,6 +244,25 @@ fn pid_file(config: &Config) -> PathBuf {
     config.files.state.join("engine.pid")
 }
 
+fn log_file(config: &Config) -> PathBuf {
+    config.files.state.join("engine.log")
+}
+
+/// The log, for appending: whoever cuts it off meanwhile gets what comes after at its beginning. Of earlier lives, the
+/// journal is kept; the log only as long as it is small.
+fn open_log(path: &Path) -> io::Result<File> {
+    let flags = nix::libc::O_NONBLOCK | nix::libc::O_NOFOLLOW;
+    let log = OpenOptions::new().append(true).create(true).mode(0o600).custom_flags(flags).open(path)?;
+    let about = log.metadata()?;
+    if !about.is_file() {
+        return Err(io::Error::other("it is not a regular file"));
+    }
+    if about.len() > LARGE_LOG {
+        log.set_len(0)?;
+    }
+    Ok(log)
+}
+
 /// Its process, if it is one of ours.
 fn running(config: &Config) -> Option<i32> {
     let pid: i32 = fs::read_to_string(pid_file(config)).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
@@ -262,7 +273,15 @@ fn running(config: &Config) -> Option<i32> {
 }
 
 fn last_words(config: &Config) -> String {
-    let text = fs::read_to_string(config.files.state.join("engine.log")).unwrap_or_default();
+    let end = || -> io::Result<String> {
+        let mut log = File::open(log_file(config))?;
+        let length = log.metadata()?.len();
+        log.seek(SeekFrom::Start(length.saturating_sub(LAST_WORDS)))?;
+        let mut end = Vec::new();
+        log.take(LAST_WORDS).read_to_end(&mut end)?;
+        Ok(String::from_utf8_lossy(&end).into_owned())
+    };
+    let text = end().unwrap_or_default();
     text.lines().last().unwrap_or("nothing was said").chars().take(300).collect()
 }
 
@@ -299,6 +318,41 @@ fn metadata() -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::config::Files;
+
+    #[test]
+    fn the_log_is_appended_to_even_if_it_is_cut_off_meanwhile() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.log");
+        let words = || fs::read_to_string(&path).unwrap();
+        open_log(&path).unwrap().write_all(b"first\n").unwrap();
+        let mut log = open_log(&path).unwrap();
+        log.write_all(b"second\n").unwrap();
+        assert_eq!(words(), "first\nsecond\n");
+        // As a log rotation that copies and truncates does.
+        File::options().write(true).open(&path).unwrap().set_len(0).unwrap();
+        log.write_all(b"third\n").unwrap();
+        assert_eq!(words(), "third\n");
+        // What is large begins anew, and is appended to from then on.
+        File::options().write(true).open(&path).unwrap().set_len(LARGE_LOG + 1).unwrap();
+        let (mut one, mut other) = (open_log(&path).unwrap(), open_log(&path).unwrap());
+        one.write_all(b"fourth\n").unwrap();
+        other.write_all(b"fifth\n").unwrap();
+        assert_eq!(words(), "fourth\nfifth\n");
+        let config = Config {
+            files: Files { state: folder.path().to_owned(), ..Files::default() },
+            ..Config::default()
+        };
+        assert_eq!(last_words(&config), "fifth");
+    }
+
+    #[test]
+    fn a_log_that_is_a_pipe_is_refused_at_once() {
+        let folder = tempfile::tempdir().unwrap();
+        let path = folder.path().join("engine.log");
+        nix::unistd::mkfifo(&path, nix::sys::stat::Mode::from_bits_truncate(0o600)).unwrap();
+        assert!(open_log(&path).is_err());
+    }
 
     #[test]
     fn what_nova_evacuate_took_is_taken() {

@@ -65,7 +65,7 @@ impl Proofs {
     /// Reads the file; it need not exist.
     pub fn load(path: &Path) -> Result<Self, LedgerError> {
         let mut proofs = Self { path: path.to_owned(), hosts: BTreeMap::new(), warnings: Vec::new() };
-        match OpenOptions::new().read(true).open(path) {
+        match OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path) {
             Ok(file) => proofs.read(&file)?,
             Err(error) if error.kind() == io::ErrorKind::NotFound => {}
             Err(error) => return Err(LedgerError::Io(path.to_owned(), error)),

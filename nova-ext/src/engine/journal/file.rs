@@ -58,7 +58,7 @@ impl Journal {
         let mut entries = Vec::new();
         let mut warnings = Vec::new();
         if let Some(last) = aside(folder).map_err(|error| io(folder, error))?.pop() {
-            let file = File::open(&last).map_err(|error| io(&last, error))?;
+            let file = open(&last).map_err(|error| io(&last, error))?;
             read(file, &last, &mut entries, &mut warnings).map_err(|error| io(&last, error))?;
         }
         let path = folder.join(Self::FILE);
@@ -81,7 +81,7 @@ impl Journal {
         paths.push(folder.join(Self::FILE));
         let mut entries = Vec::new();
         for path in paths {
-            match File::open(&path) {
+            match open(&path) {
                 Ok(file) => {
                     read(file, &path, &mut entries, &mut Vec::new()).map_err(|error| io(&path, error))?;
                 }
@@ -153,6 +153,11 @@ impl Journal {
 
 fn private(path: &Path) -> io::Result<File> {
     OpenOptions::new().read(true).write(true).create(true).truncate(false).mode(0o600).open(path)
+}
+
+/// For reading. A pipe is not waited for.
+fn open(path: &Path) -> io::Result<File> {
+    OpenOptions::new().read(true).custom_flags(nix::libc::O_NONBLOCK).open(path)
 }
 
 fn sync_folder(folder: &Path) -> io::Result<()> {
