@@ -142,6 +142,11 @@ impl IncidentId {
     pub fn new_random() -> Self {
         Self(Uuid::new_v4())
     }
+
+    /// That of the failure which this proof was made for: whoever has the proof has the incident's name.
+    pub fn of(proof: ProofId) -> Self {
+        Self(proof.0)
+    }
 }
 
 impl ProofId {

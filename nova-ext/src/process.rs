@@ -120,6 +120,16 @@ impl Program {
     }
 }
 
+/// Until this process is told to end: by the cluster when its time is over, by systemd, by a person at the terminal.
+pub async fn told_to_end() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
+    tokio::select! {
+        _ = terminate.recv() => {}
+        _ = tokio::signal::ctrl_c() => {}
+    }
+}
+
 impl Ended {
     /// Whether it ended well.
     pub fn is_ok(&self) -> bool {

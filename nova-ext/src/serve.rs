@@ -1,5 +1,6 @@
 //! `nova-ha engine`: takes up requests (files of this controller, node attributes of the cluster), gives them to the
-//! engine, lets hosts return, and says how it is on a socket.
+//! engine, lets hosts return, and says how it is on a socket. It ends when it is told to, or when what it does could not
+//! be written down.
 
 mod hooks;
 mod proofs;
@@ -7,13 +8,14 @@ mod returns;
 mod socket;
 mod switches;
 mod takeup;
+mod watchers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -36,6 +38,9 @@ use crate::proof::signed::Signer;
 const ORDERS: usize = 256;
 /// Between two tries to reach the cloud.
 const PAUSE: Duration = Duration::from_secs(5);
+/// What looks at files hangs if it has not looked for so long, and what asks the cluster and Nova.
+const FILES: Duration = Duration::from_secs(60);
+const CALLS: Duration = Duration::from_secs(900);
 
 /// Why the engine does not run.
 #[derive(Debug, thiserror::Error)]
@@ -78,6 +83,8 @@ pub(crate) struct Shared {
     pub(crate) names: Names,
     pub(crate) map: Option<Map>,
     pub(crate) signer: Option<Signer>,
+    /// What the policy says of the computes' storage.
+    pub(crate) storage_in_common: bool,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) status: watch::Receiver<Arc<Status>>,
 }
@@ -134,7 +141,8 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     let (beat, seen) = watch::channel(None);
     let (told, status) = watch::channel(Arc::new(Status::default()));
     let socket = socket::Socket::bind(&config.files.socket())?;
-    let listening = tokio::spawn(socket.serve(status.clone(), seen));
+    let watchers = watchers::Watchers::default();
+    let listening = tokio::spawn(socket.serve(status.clone(), seen, watchers.clone()));
     // Monitored from here on: while the cloud does not answer, it waits.
     let cloud = connect(&settings).await?;
     if !policy.start.stopped_first {
@@ -142,32 +150,47 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     }
     info!(microversion = %cloud.microversion(), "the engine is ready");
     let (orders, ordered) = mpsc::channel(ORDERS);
-    let shared = Arc::new(Shared { names, map, signer, orders: orders.clone(), status, config });
+    let storage_in_common = policy.storage.shared;
+    let shared = Shared { names, map, signer, storage_in_common, orders: orders.clone(), status, config };
+    let shared = Arc::new(shared);
     let engine = engine::run::run(
         engine::Settings { to_stopped: cloud.evacuates_stopped(), policy, controller: controller() },
         journal,
         cloud.clone(),
         (proofs::Known::new(Arc::clone(&shared)), hooks::Configured::new(&shared.config)),
         ordered,
-        (told, metrics),
+        told,
     );
+    let scraped = metrics.map(|listener| {
+        let (status, watchers) = (shared.status.clone(), watchers.clone());
+        let page = move || engine::metrics::text(&status.borrow(), &watchers.all());
+        tokio::spawn(engine::metrics::serve(listener, page))
+    });
     let (wanted, wishes) = mpsc::channel(ORDERS);
+    let wishes = Arc::new(Mutex::new(wishes));
     let around = async {
         tokio::join!(
-            takeup::files(&shared, &cloud, &wanted),
-            takeup::attributes(&shared, &cloud, &wanted),
-            switches::watch(&shared),
+            watchers.keep("queue", FILES, |watcher| {
+                takeup::files(watcher, Arc::clone(&shared), cloud.clone(), wanted.clone())
+            }),
+            watchers.keep("cluster", CALLS, |watcher| {
+                takeup::attributes(watcher, Arc::clone(&shared), cloud.clone(), wanted.clone())
+            }),
+            watchers.keep("switches", FILES, |watcher| switches::watch(watcher, Arc::clone(&shared))),
+            watchers.keep("returns", CALLS, |watcher| {
+                returns::run(watcher, Arc::clone(&shared), cloud.clone(), Arc::clone(&wishes))
+            }),
             socket::beat(&orders, &beat),
-            returns::run(&shared, &cloud, wishes),
-        );
+        )
     };
-    // Whatever ends first ends all: the resource agent starts it again, and the journal knows where it was.
     let ended = tokio::select! {
         ended = engine => ended.map_err(ServeError::from),
-        () = around => Ok(()),
-        () = told_to_end() => Ok(()),
+        // They are begun anew for ever.
+        _ = around => Ok(()),
+        () = crate::process::told_to_end() => Ok(()),
     };
     listening.abort();
+    scraped.inspect(tokio::task::JoinHandle::abort);
     ended
 }
 
@@ -180,15 +203,6 @@ async fn connect(settings: &Settings) -> Result<Cloud, CloudError> {
             Err(error) => warn!("the cloud does not answer, trying again: {error}"),
         }
         sleep(PAUSE).await;
-    }
-}
-
-async fn told_to_end() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let Ok(mut terminate) = signal(SignalKind::terminate()) else { return std::future::pending().await };
-    tokio::select! {
-        _ = terminate.recv() => {}
-        _ = tokio::signal::ctrl_c() => {}
     }
 }
 

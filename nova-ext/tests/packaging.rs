@@ -213,7 +213,7 @@ fn completions_of_the_agent_have_all_its_options() {
 
 /// Names of series that there can be.
 fn metrics() -> BTreeSet<String> {
-    let text = nova_ext::engine::metrics::text(&nova_ext::engine::run::Status::default());
+    let text = nova_ext::engine::metrics::text(&nova_ext::engine::run::Status::default(), &[]);
     let types = text.lines().filter_map(|line| line.strip_prefix("# TYPE "));
     types
         .flat_map(|line| {

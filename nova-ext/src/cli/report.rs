@@ -187,6 +187,10 @@ pub(super) async fn status(options: &Status, config: &Config) -> Result<Exit, Fa
                 .beat_ms
                 .map_or("it waits for the cloud".to_owned(), |ms| format!("last heartbeat {ms} ms ago"));
             let _ = writeln!(text, "engine: process {}, {beat}", health.pid);
+            for one in health.watchers.iter().filter(|one| one.trouble.is_some()) {
+                let why = one.trouble.as_deref().unwrap_or_default();
+                let _ = writeln!(text, "NOT HEARD: {}: {why} (stopped {} times)", one.name, one.stopped);
+            }
             let number = |name: &str| health.status.get(name).cloned().unwrap_or_default();
             let _ = writeln!(text, "in flight: {} of at most {}", number("in_flight"), number("limit"));
             for incident in health.status.get("incidents").and_then(|it| it.as_array()).into_iter().flatten()

@@ -13,8 +13,9 @@ use hyper::server::conn::http1;
 use hyper::service::service_fn;
 use hyper::{Method, Request, Response, StatusCode};
 use hyper_util::rt::{TokioIo, TokioTimer};
+use serde::{Deserialize, Serialize};
 use tokio::net::{TcpListener, TcpStream};
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio::time::{sleep, timeout};
 
 use super::journal::Event;
@@ -43,6 +44,19 @@ pub struct Counters {
     holds: BTreeMap<String, u64>,
     buckets: [u64; 9],
     seconds: f64,
+}
+
+/// How something that the engine hears from is: the folder of requests, the cluster.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Watched {
+    /// What is watched.
+    pub name: String,
+    /// Since it was looked at, in milliseconds; none if that has not happened yet.
+    pub looked_ms: Option<u64>,
+    /// How often the look had stopped and was begun anew.
+    pub stopped: u64,
+    /// What is wrong now.
+    pub trouble: Option<String>,
 }
 
 impl Counters {
@@ -84,7 +98,7 @@ fn add<K: Ord>(counts: &mut BTreeMap<K, u64>, key: K) {
 }
 
 /// The whole page.
-pub fn text(status: &Status) -> String {
+pub fn text(status: &Status, watched: &[Watched]) -> String {
     let mut out = String::with_capacity(4096);
     let mut metric = |name: &str, kind: &str, help: &str, samples: &[(String, f64)]| {
         let _ = writeln!(out, "# HELP {name} {help}\n# TYPE {name} {kind}");
@@ -129,6 +143,11 @@ pub fn text(status: &Status) -> String {
     metric("nova_ha_server_events", "counter", "What became of servers.", &steps);
     let holds: Vec<_> = counters.holds.iter().map(|(gate, n)| by("gate", gate, float(*n))).collect();
     metric("nova_ha_gate_holds", "counter", "Holds by gate.", &holds);
+    let up = |one: &Watched| by("watcher", &one.name, f64::from(u8::from(one.trouble.is_none())));
+    let up: Vec<_> = watched.iter().map(up).collect();
+    metric("nova_ha_watcher_up", "gauge", "Whether what it watches is heard.", &up);
+    let stopped: Vec<_> = watched.iter().map(|one| by("watcher", &one.name, float(one.stopped))).collect();
+    metric("nova_ha_watcher_stops", "counter", "How often it stopped and was begun anew.", &stopped);
     let name = "nova_ha_evacuation_request_seconds";
     let _ = writeln!(out, "# HELP {name} Time that Nova takes to answer.\n# TYPE {name} histogram");
     let mut sum = 0_u64;
@@ -152,21 +171,21 @@ fn float(n: u64) -> f64 {
 }
 
 /// Serves the page for ever.
-pub(super) async fn serve(listener: TcpListener, status: watch::Receiver<Arc<Status>>) {
+pub async fn serve(listener: TcpListener, page: impl Fn() -> String + Clone + Send + 'static) {
     let places = Arc::new(Semaphore::new(CONNECTIONS));
     loop {
         let Ok(place) = Arc::clone(&places).acquire_owned().await else { return };
         match listener.accept().await {
-            Ok((stream, _)) => drop(tokio::spawn(connection(stream, status.clone(), place))),
+            Ok((stream, _)) => drop(tokio::spawn(connection(stream, page.clone(), place))),
             Err(_) => sleep(EXHAUSTED_PAUSE).await,
         }
     }
 }
 
-async fn connection(stream: TcpStream, status: watch::Receiver<Arc<Status>>, _place: OwnedSemaphorePermit) {
+async fn connection(stream: TcpStream, page: impl Fn() -> String + Clone, _place: OwnedSemaphorePermit) {
     let service = service_fn(move |request: Request<Incoming>| {
-        let status = Arc::clone(&status.borrow());
-        async move { Ok::<_, Infallible>(answer(&request, &status)) }
+        let page = page.clone();
+        async move { Ok::<_, Infallible>(answer(&request, page)) }
     });
     let served = http1::Builder::new()
         .timer(TokioTimer::new())
@@ -177,11 +196,11 @@ async fn connection(stream: TcpStream, status: watch::Receiver<Arc<Status>>, _pl
     let _ = timeout(DEADLINE, served).await;
 }
 
-fn answer(request: &Request<Incoming>, status: &Status) -> Response<Full<Bytes>> {
+fn answer(request: &Request<Incoming>, page: impl Fn() -> String) -> Response<Full<Bytes>> {
     let (code, kind, body) = if !matches!(*request.method(), Method::GET | Method::HEAD) {
         (StatusCode::METHOD_NOT_ALLOWED, "text/plain", "GET only\n".to_owned())
     } else if request.uri().path() == "/metrics" {
-        (StatusCode::OK, TYPE, text(status))
+        (StatusCode::OK, TYPE, page())
     } else {
         (StatusCode::NOT_FOUND, "text/plain", "see /metrics\n".to_owned())
     };
@@ -209,7 +228,14 @@ mod tests {
         status.counters.count(&Event::Done { server });
         let why = String::new();
         status.counters.count(&Event::Gate { gate: Gate::Scheduler, verdict: Verdict::Hold, why });
-        let text = text(&status);
+        let watched = |name: &str, stopped, trouble: Option<&str>| Watched {
+            name: name.into(),
+            looked_ms: Some(1),
+            stopped,
+            trouble: trouble.map(str::to_owned),
+        };
+        let watched = [watched("queue", 0, None), watched("cluster", 3, Some("no cluster"))];
+        let text = text(&status, &watched);
         for line in [
             "nova_ha_in_flight 3",
             "nova_ha_limit 12",
@@ -220,9 +246,13 @@ mod tests {
             "nova_ha_evacuation_request_seconds_bucket{le=\"0.05\"} 1",
             "nova_ha_evacuation_request_seconds_bucket{le=\"0.5\"} 2",
             "nova_ha_evacuation_request_seconds_bucket{le=\"+Inf\"} 3",
+            "nova_ha_watcher_up{watcher=\"queue\"} 1",
+            "nova_ha_watcher_up{watcher=\"cluster\"} 0",
+            "nova_ha_watcher_stops_total{watcher=\"cluster\"} 3",
             "# EOF",
         ] {
             assert!(text.lines().any(|one| one == line), "{line} is not in:\n{text}");
         }
+        assert!(text.ends_with("\n# EOF\n"), "{text}");
     }
 }

@@ -5,7 +5,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use serde::Serialize;
-use tokio::net::TcpListener;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout};
@@ -14,7 +13,7 @@ use tracing::{debug, error, info, warn};
 use super::core::{Engine, Settings};
 use super::incident::Summary;
 use super::journal::{Entry, Event, Journal, JournalError, Outcome};
-use super::metrics::{self, Counters};
+use super::metrics::Counters;
 use super::nova::{Compute, Seen};
 use super::resume::past;
 use super::values::{
@@ -154,12 +153,11 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
     compute: C,
     (proofs, hooks): (P, H),
     mut orders: mpsc::Receiver<Order>,
-    (status, metrics): (watch::Sender<Arc<Status>>, Option<TcpListener>),
+    status: watch::Sender<Arc<Status>>,
 ) -> Result<(), RunError> {
     let begun = Instant::now();
     let now = move || Now { mono: begun.elapsed(), wall: Stamp::now() };
     let (journal, entries) = journal;
-    let server = metrics.map(|listener| tokio::spawn(metrics::serve(listener, status.subscribe())));
     let mut runner = Runner {
         engine: Engine::new(settings, now()),
         journal: Some(journal),
@@ -203,9 +201,6 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
                 runner.carry_out(actions).await?;
             }
         }
-    }
-    if let Some(server) = server {
-        server.abort();
     }
     Ok(())
 }

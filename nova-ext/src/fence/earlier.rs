@@ -14,7 +14,13 @@ const AGENT: &str = "fence_nova";
 const LARGEST: usize = 16 << 20;
 
 /// Asks the cluster for its fencing levels and for what it is fencing now.
-pub(super) async fn prove(node: &NodeName, host: &HostName, within: Duration) -> Result<FenceProof, String> {
+///
+/// With the proof, what will undo it: a device that the cluster switches the host on with right after.
+pub(super) async fn prove(
+    node: &NodeName,
+    host: &HostName,
+    within: Duration,
+) -> Result<(FenceProof, Option<String>), String> {
     let mut cib = Program::new("cibadmin").with(["--query", "--scope", "configuration"]);
     let mut events = Program::new("stonith_admin").with(["--history", node.as_str(), "--output-as", "xml"]);
     cib.kept = LARGEST;
@@ -23,9 +29,10 @@ pub(super) async fn prove(node: &NodeName, host: &HostName, within: Duration) ->
     let topology = Topology::parse(&output("cibadmin", cib)?).map_err(|error| error.to_string())?;
     let events = history(&output("stonith_admin", events)?).map_err(|error| error.to_string())?;
     let proven = behind_others(&events, &topology, node, host, AGENT, Stamp::now());
-    proven.map_err(|error| {
+    let proof = proven.map_err(|error| {
         format!("not proven off: {error} (or give fence_nova the power devices itself, in a map)")
-    })
+    })?;
+    Ok((proof, topology.switched_on_by(node, AGENT).map(str::to_owned)))
 }
 
 fn output(tool: &str, ended: Result<Ended, ProcessError>) -> Result<String, String> {

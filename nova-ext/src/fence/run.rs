@@ -182,6 +182,8 @@ impl Work {
                     let proof = fencing.proof().cloned();
                     let input = self.carry_out(act, proof.as_ref(), say).await;
                     if let Input::Proven(proof) = &input {
+                        // Other controllers see the proof alone.
+                        self.incident = IncidentId::of(proof.id());
                         self.tell(Event::proved(proof));
                         self.proof = Some(self.keep.line(proof));
                     }
@@ -206,7 +208,7 @@ impl Work {
 
     async fn carry_out(&mut self, act: Act, proof: Option<&FenceProof>, say: &mut Say) -> Input {
         match act {
-            Act::Prove(way, within) => self.prove(way, within).await,
+            Act::Prove(way, within) => self.prove(way, within, say).await,
             Act::Look(within) => Input::Looked(self.is_being_evacuated(within, say).await),
             Act::PowerOn(within) => self.power_on(within, say).await,
             Act::EndProof(within) => Input::ProofEnded(self.end_proof(within).await),
@@ -221,14 +223,27 @@ impl Work {
         }
     }
 
-    async fn prove(&mut self, way: Way, within: Duration) -> Input {
+    async fn prove(&mut self, way: Way, within: Duration, say: &mut Say) -> Input {
         let proven = match (way, self.device.as_deref_mut()) {
-            (Way::Own, Some(device)) => {
-                power::confirm_off(device, &self.host, within).await.map_err(|error| error.to_string())
-            }
+            (Way::Own, Some(device)) => power::confirm_off(device, &self.host, within)
+                .await
+                .map(|proof| (proof, None))
+                .map_err(|error| error.to_string()),
             _ => earlier::prove(&self.node, &self.host, within).await,
         };
-        proven.map_or_else(Input::NotProven, Input::Proven)
+        let (proof, on_again) = match proven {
+            Ok(proven) => proven,
+            Err(why) => return Input::NotProven(why),
+        };
+        if let Some(device) = on_again.filter(|_| !self.scene.config.fence.reboot_counts) {
+            say.warning(format!(
+                "{}: the cluster reboots (stonith-action): if that is what it does now, {device} switches the host on \
+                 again, and its evacuation ends before it began. Set stonith-action=off, or pcmk_reboot_action=off for \
+                 {device}",
+                self.host
+            ));
+        }
+        Input::Proven(proof)
     }
 
     async fn power_on(&mut self, within: Duration, say: &mut Say) -> Input {

@@ -4,11 +4,12 @@ use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::mpsc;
+use tokio::sync::{Mutex, mpsc};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until};
 use tracing::{info, warn};
 
+use super::watchers::Watcher;
 use super::{Shared, hooks, proofs};
 use crate::cloud::{Cloud, MigrationQuery, MigrationStatus, OURS, ServiceChange};
 use crate::engine::Trouble;
@@ -38,13 +39,20 @@ pub(crate) fn rules(config: &crate::config::Comeback) -> Rules {
 }
 
 /// Runs until the wishes end.
-pub(super) async fn run(shared: &Arc<Shared>, cloud: &Cloud, mut wishes: mpsc::Receiver<Wanted>) {
+pub(super) async fn run(
+    watcher: Watcher,
+    shared: Arc<Shared>,
+    cloud: Cloud,
+    wishes: Arc<Mutex<mpsc::Receiver<Wanted>>>,
+) {
+    let mut wishes = wishes.lock().await;
     let begun = Instant::now();
     let mut comebacks = Comebacks::new(rules(&shared.config.comeback));
     let mut calls: JoinSet<Vec<Happened>> = JoinSet::new();
     let mut scan = Instant::now() + SOON;
     loop {
-        let mut happened = standing(shared);
+        watcher.well();
+        let mut happened = standing(&shared);
         let wake =
             comebacks.next_deadline().map_or(Instant::now() + SOON, |at| begun + at).max(Instant::now());
         let wake = wake.min(Instant::now() + SOON);
@@ -58,7 +66,7 @@ pub(super) async fn run(shared: &Arc<Shared>, cloud: &Cloud, mut wishes: mpsc::R
         }
         if shared.config.comeback.automatic && Instant::now() >= scan {
             scan = Instant::now() + SCAN;
-            let (cloud, shared) = (cloud.clone(), Arc::clone(shared));
+            let (cloud, shared) = (cloud.clone(), Arc::clone(&shared));
             calls.spawn(async move { left_behind(&cloud, &shared).await });
         }
         for event in happened {
@@ -67,7 +75,7 @@ pub(super) async fn run(shared: &Arc<Shared>, cloud: &Cloud, mut wishes: mpsc::R
                     info!(%incident, "{}", crate::report::say(&event));
                     let _ = shared.orders.send(Order::Note(Entry::new(Stamp::now(), incident, event))).await;
                 } else {
-                    let (cloud, shared) = (cloud.clone(), Arc::clone(shared));
+                    let (cloud, shared) = (cloud.clone(), Arc::clone(&shared));
                     calls.spawn(async move { carry_out(&cloud, &shared, order).await.into_iter().collect() });
                 }
             }

@@ -16,6 +16,8 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ServeError;
+use super::watchers::Watchers;
+use crate::engine::metrics::Watched;
 use crate::engine::run::{Order, Status};
 
 /// For one connection.
@@ -34,6 +36,9 @@ pub struct Health {
     pub beat_ms: Option<u64>,
     /// What the engine is at.
     pub status: serde_json::Value,
+    /// What it hears requests from.
+    #[serde(default)]
+    pub watchers: Vec<Watched>,
 }
 
 /// The socket, bound.
@@ -60,6 +65,7 @@ impl Socket {
         self,
         status: watch::Receiver<Arc<Status>>,
         seen: watch::Receiver<Option<Instant>>,
+        watchers: Watchers,
     ) {
         loop {
             let Ok((mut stream, _)) = self.0.accept().await else {
@@ -71,6 +77,7 @@ impl Socket {
                 pid: std::process::id(),
                 beat_ms: beat.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
                 status: serde_json::to_value(&**status.borrow()).unwrap_or_default(),
+                watchers: watchers.all(),
             };
             let text = serde_json::to_vec(&health).unwrap_or_default();
             tokio::spawn(async move { timeout(ONE, stream.write_all(&text)).await });

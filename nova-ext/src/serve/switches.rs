@@ -5,12 +5,14 @@ use std::fs::{self, DirBuilder};
 use std::io;
 use std::os::unix::fs::DirBuilderExt as _;
 use std::path::Path;
+use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::Shared;
+use super::watchers::Watcher;
 use crate::config::Config;
 use crate::engine::Maintenance;
 use crate::engine::run::Order;
@@ -190,11 +192,15 @@ impl Told {
 }
 
 /// Tells the engine whenever they change.
-pub(super) async fn watch(shared: &Shared) {
+pub(super) async fn watch(watcher: Watcher, shared: Arc<Shared>) {
     let mut told: Option<Told> = None;
     loop {
-        let now = Told::read(&shared.config);
-        let released = released(&shared.config);
+        let read = {
+            let shared = Arc::clone(&shared);
+            move || (Told::read(&shared.config), released(&shared.config))
+        };
+        let Ok((now, released)) = tokio::task::spawn_blocking(read).await else { return };
+        watcher.well();
         if told.as_ref() != Some(&now) || !released.is_empty() {
             now.say(told.as_ref());
             let order = Order::Switches {

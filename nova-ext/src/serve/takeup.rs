@@ -8,9 +8,10 @@ use tokio::sync::{mpsc, oneshot};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+use super::watchers::Watcher;
 use super::{Shared, controller, proofs, switches};
 use crate::cloud::{Cloud, ServiceChange};
-use crate::config::{known_hosts, remember_hosts};
+use crate::config::{NameError, known_hosts, remember_hosts};
 use crate::engine::comeback::Wanted;
 use crate::engine::journal::{Entry, Event, Outcome};
 use crate::engine::run::Order;
@@ -18,6 +19,7 @@ use crate::engine::{Answer, Request as EngineRequest};
 use crate::handover::{Attributes, EVACUATE, Evacuate, PROOF, Queue, Request, Value, Wish};
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::proof::FenceProof;
+use crate::proof::signed::Signer;
 use crate::stamp::Stamp;
 
 /// Between looks at the folder.
@@ -52,12 +54,14 @@ struct Taken {
     story: Vec<Entry>,
     power_on: bool,
     evacuates: bool,
+    /// Whether the computes share storage, if it was said.
+    shared_storage: Option<bool>,
     /// Whether it is a file.
     file: bool,
 }
 
 /// Watches the folder.
-pub(super) async fn files(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>) {
+pub(super) async fn files(watcher: Watcher, shared: Arc<Shared>, cloud: Cloud, wanted: mpsc::Sender<Wanted>) {
     let queue = Queue::new(shared.config.files.queue());
     let mut complained: BTreeSet<String> = BTreeSet::new();
     loop {
@@ -74,11 +78,18 @@ pub(super) async fn files(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Se
                 }
                 let due = queued.requests.into_iter().filter(|request| request.is_due(Stamp::now()));
                 for request in due {
-                    one_file(shared, cloud, wanted, &queue, request, &mut complained).await;
+                    one_file(&shared, &cloud, &wanted, &queue, request, &mut complained).await;
+                    watcher.well();
+                }
+                watcher.well();
+            }
+            Ok(Err(error)) => {
+                watcher.trouble(&error.to_string());
+                if complained.insert(error.to_string()) {
+                    warn!("{error}");
                 }
             }
-            Ok(Err(error)) if complained.insert(error.to_string()) => warn!("{error}"),
-            _ => {}
+            Err(failure) => watcher.trouble(&failure.to_string()),
         }
         sleep(FILES).await;
     }
@@ -111,6 +122,7 @@ async fn one_file(
                     story: request.story,
                     power_on: request.power_on,
                     evacuates: request.evacuates,
+                    shared_storage: request.shared_storage,
                     file: true,
                 };
                 take(shared, cloud, wanted, taken);
@@ -124,7 +136,12 @@ async fn one_file(
 }
 
 /// Watches the attributes.
-pub(super) async fn attributes(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>) {
+pub(super) async fn attributes(
+    watcher: Watcher,
+    shared: Arc<Shared>,
+    cloud: Cloud,
+    wanted: mpsc::Sender<Wanted>,
+) {
     let attributes = Attributes::new(TOOL);
     let mut complained: BTreeSet<String> = BTreeSet::new();
     let mut powered: BTreeMap<String, String> = BTreeMap::new();
@@ -132,6 +149,7 @@ pub(super) async fn attributes(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mps
         let values = match attributes.values(EVACUATE).await {
             Ok(values) => values,
             Err(error) => {
+                watcher.trouble(&error.to_string());
                 if complained.insert("cluster".into()) {
                     warn!(
                         "node attributes are not watched, requests come from this controller alone: {error}"
@@ -151,17 +169,18 @@ pub(super) async fn attributes(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mps
             if proof.value.starts_with("on ")
                 && powered.insert(proof.node.clone(), proof.value.clone()).as_ref() != Some(&proof.value)
             {
-                powered_on(shared, &proof.node).await;
+                powered_on(&shared, &proof.node).await;
             }
         }
         for value in open {
             let line = proofs.iter().find(|proof| proof.node == value.node).map(|proof| proof.value.clone());
-            if let Err(why) = one_attribute(shared, cloud, wanted, &value, line).await
+            if let Err(why) = one_attribute(&shared, &cloud, &wanted, &value, line).await
                 && complained.insert(format!("{}: {why}", value.node))
             {
                 warn!(node = %value.node, "not evacuated: {why}");
             }
         }
+        watcher.well();
         sleep(ATTRIBUTES).await;
     }
 }
@@ -194,7 +213,7 @@ async fn one_attribute(
     line: Option<String>,
 ) -> Result<(), String> {
     let node: NodeName = value.node.parse().map_err(|error: crate::ids::BadName| error.to_string())?;
-    let host = host_of(shared, cloud, &value.node).await?;
+    let host = host_of(shared, cloud, &value.node, line.as_deref()).await?;
     if BUSY.lock().unwrap_or_else(PoisonError::into_inner).contains(&host) {
         return Ok(());
     }
@@ -206,7 +225,7 @@ async fn one_attribute(
     }
     let proof = proof(shared, &host, line.as_deref()).await?;
     let taken = Taken {
-        incident: IncidentId::new_random(),
+        incident: IncidentId::of(proof.id()),
         host,
         node,
         proof,
@@ -214,6 +233,7 @@ async fn one_attribute(
         story: Vec::new(),
         power_on: false,
         evacuates: true,
+        shared_storage: None,
         file: false,
     };
     take(shared, cloud, wanted, taken);
@@ -221,7 +241,7 @@ async fn one_attribute(
 }
 
 /// The host of a node, by the configuration or by Nova's list.
-async fn host_of(shared: &Shared, cloud: &Cloud, node: &str) -> Result<HostName, String> {
+async fn host_of(shared: &Shared, cloud: &Cloud, node: &str, line: Option<&str>) -> Result<HostName, String> {
     let path = shared.config.files.known_hosts();
     if let Ok(host) = shared.names.resolve(node, None, &known_hosts(&path)) {
         return Ok(host);
@@ -229,7 +249,17 @@ async fn host_of(shared: &Shared, cloud: &Cloud, node: &str) -> Result<HostName,
     let services = cloud.compute_services().await.map_err(|error| error.to_string())?;
     let hosts: Vec<HostName> = services.into_iter().map(|service| service.host).collect();
     let _ = remember_hosts(&path, &hosts);
-    shared.names.resolve(node, None, &hosts).map_err(|error| error.to_string())
+    let found = shared.names.resolve(node, None, &hosts);
+    found.or_else(|error| signed_for(&error, shared.signer.as_ref(), line).ok_or_else(|| error.to_string()))
+}
+
+/// Of several hosts that a node could be, the one that the proof is signed for: whoever fenced knew its domain.
+fn signed_for(error: &NameError, signer: Option<&Signer>, line: Option<&str>) -> Option<HostName> {
+    let (NameError::Ambiguous { candidates, .. }, Some(signer), Some(line)) = (error, signer, line) else {
+        return None;
+    };
+    let hosts = candidates.iter().filter_map(|name| name.parse().ok());
+    hosts.into_iter().find(|host| signer.verify(host, line).is_ok())
 }
 
 /// The proof that the host is off: the ledger's, or the signed line's.
@@ -264,7 +294,13 @@ fn take(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, take
 }
 
 async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, taken: Taken) {
-    let Taken { incident, host, node, proof, by, story, power_on, evacuates, file } = taken;
+    let Taken { incident, host, node, proof, by, story, power_on, evacuates, shared_storage, file } = taken;
+    if shared_storage == Some(false) && evacuates && shared.storage_in_common {
+        warn!(
+            %incident, %host,
+            "the fence agent was given no_shared_storage, and the policy says [storage] shared = true: the policy counts"
+        );
+    }
     let attributes = Attributes::new(TOOL);
     let ended = if evacuates {
         let how = if file { "queue file" } else { "node attribute" };
@@ -275,7 +311,14 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, t
             Event::HandedOver { host: host.clone(), how: how.into() },
         ));
         let request = EngineRequest { host: host.clone(), incident, proof, by };
-        evacuate(shared, request, story, &node, &attributes).await
+        match evacuate(shared, request.clone(), story.clone(), &node, &attributes).await {
+            // It ended before: the attribute was set once more, by somebody who wants it once more.
+            Some(Asked::Before(_)) if !file => {
+                let request = EngineRequest { incident: IncidentId::new_random(), ..request };
+                evacuate(shared, request, story, &node, &attributes).await.map(Asked::outcome)
+            }
+            asked => asked.map(Asked::outcome),
+        }
     } else {
         only_mark(shared, cloud, &host).await
     };
@@ -291,18 +334,34 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, t
     }
 }
 
+/// How the engine answered.
+enum Asked {
+    /// The incident had ended already.
+    Before(Outcome),
+    /// It has ended now.
+    Now(Outcome),
+}
+
+impl Asked {
+    fn outcome(self) -> Outcome {
+        match self {
+            Self::Before(outcome) | Self::Now(outcome) => outcome,
+        }
+    }
+}
+
 async fn evacuate(
     shared: &Shared,
     request: EngineRequest,
     story: Vec<Entry>,
     node: &NodeName,
     attributes: &Attributes,
-) -> Option<Outcome> {
+) -> Option<Asked> {
     let (taken, answered) = oneshot::channel();
     let (ended, end) = oneshot::channel();
     shared.orders.send(Order::Request { request, story, taken, ended }).await.ok()?;
     if let Answer::Ended(outcome) = answered.await.ok()? {
-        return Some(outcome);
+        return Some(Asked::Before(outcome));
     }
     let mut end = end;
     loop {
@@ -310,7 +369,7 @@ async fn evacuate(
         let begun = Evacuate::Begun { by: controller(), since: Stamp::now().as_secs() };
         let _ = attributes.set(EVACUATE, node, &begun.value()).await;
         tokio::select! {
-            outcome = &mut end => return outcome.ok(),
+            outcome = &mut end => return outcome.ok().map(Asked::Now),
             () = sleep(Duration::from_secs(STALE / 2)) => {}
         }
     }

@@ -158,8 +158,7 @@ async fn from_request_to_end_with_everything_in_the_journal() {
     let (orders, receiver) = mpsc::channel(8);
     let (status, watched) = watch::channel(Arc::new(Status::default()));
     let small = Small::with(20);
-    let engine =
-        tokio::spawn(run(settings(), journal, small.clone(), (Off, NoHooks), receiver, (status, None)));
+    let engine = tokio::spawn(run(settings(), journal, small.clone(), (Off, NoHooks), receiver, status));
     let id = IncidentId::new_random();
     let (order, taken, ended) = request(id);
     orders.send(order).await.unwrap();
@@ -169,7 +168,7 @@ async fn from_request_to_end_with_everything_in_the_journal() {
     assert!(small.guests.lock().unwrap().stopped.is_empty(), "all were started");
     drop(orders);
     engine.await.unwrap().unwrap();
-    assert!(metrics::text(&watched.borrow()).contains("nova_ha_incidents 0"));
+    assert!(super::super::metrics::text(&watched.borrow(), &[]).contains("nova_ha_incidents 0"));
     let entries = Journal::read(folder.path()).unwrap();
     assert!(matches!(entries[0].event, Event::Detected { .. }), "the story comes first");
     assert!(entries.iter().all(|entry| entry.incident == id));
@@ -190,8 +189,7 @@ async fn another_run_goes_on_where_the_first_was_killed() {
         let journal = Journal::open(folder.path()).unwrap();
         let (orders, receiver) = mpsc::channel(8);
         let (status, _watched) = watch::channel(Arc::new(Status::default()));
-        let engine =
-            tokio::spawn(run(settings(), journal, small.clone(), (Off, NoHooks), receiver, (status, None)));
+        let engine = tokio::spawn(run(settings(), journal, small.clone(), (Off, NoHooks), receiver, status));
         let (order, taken, _ended) = request(id);
         orders.send(order).await.unwrap();
         taken.await.unwrap();
@@ -212,8 +210,7 @@ async fn another_run_goes_on_where_the_first_was_killed() {
     };
     let (orders, receiver) = mpsc::channel(8);
     let (status, _watched) = watch::channel(Arc::new(Status::default()));
-    let engine =
-        tokio::spawn(run(settings(), journal, small.clone(), (Off, NoHooks), receiver, (status, None)));
+    let engine = tokio::spawn(run(settings(), journal, small.clone(), (Off, NoHooks), receiver, status));
     let (order, taken, ended) = request(id);
     orders.send(order).await.unwrap();
     assert_eq!(taken.await, Ok(Answer::Already(id)));

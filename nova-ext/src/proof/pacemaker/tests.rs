@@ -103,6 +103,13 @@ fn topology(levels: &[(&str, u32, &str)]) -> Topology {
         <group id="g"><primitive id="nova" class="stonith" type="fence_nova"/></group>
         <primitive id="kdump" class="stonith" type="fence_kdump"/>
         <primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2"/>
+        <primitive id="bmc-t" template="bmc"/>
+        <template id="bmc" class="stonith" type="fence_redfish"><instance_attributes id="a"/></template>
+        <template id="ours" class="stonith" type="fence_nova"/>
+        <primitive id="nova-t" template="ours"><instance_attributes id="b"/></primitive>
+        <template id="address" class="ocf" provider="heartbeat" type="IPaddr2"/>
+        <primitive id="vip-t" template="address"/>
+        <primitive id="gone-t" template="gone"/>
         </resources><fencing-topology>"#,
     );
     for (target, index, devices) in levels {
@@ -140,7 +147,40 @@ fn inside_a_level_only_what_comes_before_us_counts() {
         assert!(matches!(judge(bad), Err(NoProof::First { .. })), "{bad:?}");
     }
     assert!(judge(&[(r#"target-pattern=".*""#, 1, "bmc-1,nova")]).is_ok());
+    // Types of templates, which may come before or after.
+    for good in ["bmc-t,nova", "bmc-1,nova-t", "bmc-t,nova-t"] {
+        assert!(judge(&[(mine, 1, good)]).is_ok(), "{good}");
+    }
+    for bad in ["vip-t,nova-t", "gone-t,nova-t", "nova,nova-t", "nova-t,bmc-t"] {
+        assert!(matches!(judge(&[(mine, 1, bad)]), Err(NoProof::First { .. })), "{bad}");
+    }
     assert!(judge(&[(mine, 1, "kdump,bmc-1,nova"), (r#"target="compute-2""#, 2, "nova")]).is_ok());
+}
+
+#[test]
+fn a_cluster_that_reboots_switches_on_again() {
+    let (node, _) = names();
+    let level = r#"<fencing-level id="l" target="compute-1" index="1" devices="bmc,nova"/>"#;
+    let on = |property: &str, parameter: &str| {
+        let text = format!(
+            r#"<cib><configuration><crm_config><cluster_property_set id="p">{property}</cluster_property_set></crm_config>
+            <resources><primitive id="bmc" template="t"/>
+            <template id="t" class="stonith" type="fence_ipmilan"><instance_attributes id="i">{parameter}</instance_attributes></template>
+            <primitive id="nova" class="stonith" type="fence_nova"/></resources>
+            <fencing-topology>{level}</fencing-topology></configuration></cib>"#
+        );
+        Topology::parse(&text).unwrap().switched_on_by(&node, "fence_nova").map(str::to_owned)
+    };
+    let off = r#"<nvpair id="a" name="stonith-action" value="off"/>"#;
+    let reboot = r#"<nvpair id="a" name="stonith-action" value="reboot"/>"#;
+    let only_off = r#"<nvpair id="b" name="pcmk_reboot_action" value="off"/>"#;
+    assert_eq!(on("", ""), Some("bmc".to_owned()), "reboot is what the cluster does if nothing is said");
+    assert_eq!(on(reboot, ""), Some("bmc".to_owned()));
+    assert_eq!((on(off, ""), on(reboot, only_off), on("", only_off)), (None, None, None));
+    let other = "compute-2".parse().unwrap();
+    let topology = topology(&[(r#"target="compute-1""#, 1, "bmc-1,nova")]);
+    assert_eq!(topology.switched_on_by(&other, "fence_nova"), None);
+    assert_eq!(topology.switched_on_by(&node, "fence_nova"), Some("bmc-1"));
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! Which devices fence a node, in which order (`fencing-topology` of the configuration).
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::xml::{BadXml, elements};
 use crate::ids::NodeName;
@@ -23,14 +23,43 @@ pub struct Topology {
     pub agents: BTreeMap<String, String>,
     /// All levels.
     pub levels: Vec<Level>,
+    /// Whether the cluster fences by rebooting, which is off and on for a level of several devices.
+    pub reboots: bool,
+    /// Devices that are asked for off where a reboot is wanted.
+    pub off_for_reboot: BTreeSet<String>,
 }
 
 impl Topology {
     /// From the output of `cibadmin --query`, or of a part of it that has resources and topology.
     pub fn parse(text: &str) -> Result<Self, BadXml> {
-        let mut found = Self::default();
+        let mut found = Self { reboots: true, ..Self::default() };
+        // Whose parameters these are: a primitive's, or a template's.
+        let mut inside = None;
+        // A primitive may take its type from a template, which may come after it.
+        let (mut templates, mut from_templates) = (BTreeMap::new(), Vec::new());
         elements(text, |name, get| {
+            if matches!(name, "primitive" | "template") {
+                inside = get("id");
+            }
             match name {
+                "nvpair" => {
+                    let (name, value) = (get("name").unwrap_or_default(), get("value").unwrap_or_default());
+                    match (name.as_str(), value.as_str()) {
+                        ("stonith-action" | "fencing-action", action) => found.reboots = action == "reboot",
+                        ("pcmk_reboot_action", "off") => found.off_for_reboot.extend(inside.clone()),
+                        _ => {}
+                    }
+                }
+                "template" if get("class").as_deref() == Some("stonith") => {
+                    if let (Some(id), Some(agent)) = (get("id"), get("type")) {
+                        templates.insert(id, agent);
+                    }
+                }
+                "primitive" if get("template").is_some() => {
+                    if let (Some(id), Some(template)) = (get("id"), get("template")) {
+                        from_templates.push((id, template));
+                    }
+                }
                 "primitive" if get("class").as_deref() == Some("stonith") => {
                     if let (Some(id), Some(agent)) = (get("id"), get("type")) {
                         found.agents.insert(id, agent);
@@ -48,6 +77,14 @@ impl Topology {
             }
             Ok(())
         })?;
+        for (id, template) in from_templates {
+            if found.off_for_reboot.contains(&template) {
+                found.off_for_reboot.insert(id.clone());
+            }
+            if let Some(agent) = templates.get(&template) {
+                found.agents.insert(id, agent.clone());
+            }
+        }
         Ok(found)
     }
 
@@ -71,6 +108,22 @@ impl Topology {
             named = named.or_else(|| Some(device.clone()));
         }
         named
+    }
+
+    /// The device of a level of this node that switches it on again as soon as the level is through.
+    pub fn switched_on_by(&self, node: &NodeName, agent: &str) -> Option<&str> {
+        if !self.reboots {
+            return None;
+        }
+        let ours = |device: &String| self.agents.get(device).is_some_and(|kind| kind == agent);
+        let mine = self.levels.iter().filter(|level| {
+            level.target.as_ref().is_none_or(|target| target.eq_ignore_ascii_case(node.as_str()))
+                && level.devices.iter().any(ours)
+        });
+        let mut devices = mine.flat_map(|level| &level.devices);
+        devices
+            .find(|device| self.is_power(device, agent) && !self.off_for_reboot.contains(*device))
+            .map(String::as_str)
     }
 
     /// Whether a device switches power: not one of ours, nor one that only waits for a message.
