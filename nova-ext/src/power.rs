@@ -8,15 +8,17 @@ mod confirm;
 mod device;
 mod error;
 pub mod evidence;
+mod farewell;
 pub mod ipmi;
 pub mod map;
 mod place;
-mod redfish;
+pub mod redfish;
 
 pub use agent::{FenceAgent, FenceAgentSettings};
 pub use confirm::{Outcome, confirm_off, confirm_on, cycle, off_with_proof, read_off, status, switch_off};
 pub use device::{Answer, Device, Look, Order, PowerState};
 pub use error::{PowerError, Retry};
+pub use farewell::farewells;
 pub use ipmi::{Ipmi, IpmiSettings};
 pub use map::{Map, MapError};
 pub use place::Place;

@@ -152,6 +152,13 @@ struct Report<'a> {
 }
 
 pub(super) async fn run(options: &Options) -> Result<Exit, Failure> {
+    tokio::select! {
+        done = act(options) => done,
+        () = crate::process::told_to_end() => Err(Failure::failed("told to end: what was ordered may still happen")),
+    }
+}
+
+async fn act(options: &Options) -> Result<Exit, Failure> {
     match &options.action {
         Action::Status(target) => switch(target, What::Status).await,
         Action::Off(target) => switch(target, What::Off).await,

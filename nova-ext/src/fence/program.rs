@@ -12,9 +12,12 @@ use super::run::{self, Scene};
 use super::say::Say;
 use super::{Action, Given, Told, UsageError, device, metadata, usage};
 use crate::config::{Config, Names};
+use crate::{power, process};
 
 /// More than any cluster sends.
 const LARGEST_INPUT: u64 = 256 * 1024;
+/// For devices to hear that their sessions have ended.
+const GOODBYES: Duration = Duration::from_secs(1);
 /// For standard input to end.
 const INPUT_WITHIN: Duration = Duration::from_secs(30);
 
@@ -117,7 +120,18 @@ fn wait_for(scene: Scene, say: &mut Say) -> u8 {
             return NOT_DONE;
         }
     };
-    let code = runtime.block_on(work(scene, say));
+    let code = runtime.block_on(async {
+        let ended = tokio::select! {
+            code = work(scene, say) => Some(code),
+            () = process::told_to_end() => None,
+        };
+        power::farewells(GOODBYES).await;
+        ended
+    });
+    let code = code.unwrap_or_else(|| {
+        say.error("told to end (its time is over?): not done");
+        NOT_DONE
+    });
     // Whatever still hangs somewhere is not waited for.
     runtime.shutdown_background();
     code

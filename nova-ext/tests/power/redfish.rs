@@ -30,6 +30,8 @@ struct Device {
     sessions: Vec<u32>,
     made: u32,
     password: &'static str,
+    /// So long a log-in takes.
+    slow_login: Duration,
     huge: bool,
     resets: Vec<String>,
     /// Each request: method, path, how it was authorised.
@@ -49,6 +51,7 @@ impl Default for Device {
             sessions: Vec::new(),
             made: 0,
             password: "hunter2",
+            slow_login: Duration::ZERO,
             huge: false,
             resets: Vec::new(),
             log: Vec::new(),
@@ -184,6 +187,10 @@ impl Peer {
                     let mut words = head.split(' ');
                     let (method, path) = (words.next().unwrap(), words.next().unwrap());
                     let (status, headers, answer) = device.lock().unwrap().answer(method, path, &head, &body);
+                    let slow = device.lock().unwrap().slow_login;
+                    if (method, path) == ("POST", "/redfish/v1/SessionService/Sessions") {
+                        tokio::time::sleep(slow).await;
+                    }
                     let answer = if status == 204 { String::new() } else { answer.to_string() };
                     let text = format!(
                         "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{answer}",
@@ -242,6 +249,76 @@ async fn a_session_is_used_and_deleted_whatever_comes_of_it() {
         assert_eq!((device.made, device.sessions.len()), (1, 0));
         assert!(device.log.iter().all(|(_, _, by)| *by != "basic"), "{:?}", device.log);
     }
+}
+
+#[tokio::test]
+async fn whoever_stops_waiting_leaves_no_session_behind() {
+    let peer = Peer::start(Device { after: vec!["On"], ..Device::default() }).await;
+    for made in 1..=3 {
+        let mut driver = Redfish::new(RedfishSettings { session: true, ..peer.settings() }).unwrap();
+        let host = "compute-1".parse().unwrap();
+        let cut = power::confirm_off(&mut driver, &host, TIME);
+        assert!(tokio::time::timeout(Duration::from_secs(1), cut).await.is_err());
+        assert_eq!(peer.device.lock().unwrap().sessions.len(), 1);
+        drop(driver);
+        power::farewells(TIME).await;
+        let device = peer.device.lock().unwrap();
+        assert_eq!((device.made, device.sessions.len()), (made, 0));
+    }
+}
+
+#[tokio::test]
+async fn a_session_that_is_made_too_late_is_deleted() {
+    let slow_login = Duration::from_millis(700);
+    let peer = Peer::start(Device { slow_login, ..Device::default() }).await;
+    let mut driver = Redfish::new(RedfishSettings { session: true, ..peer.settings() }).unwrap();
+    let error = power::status(&mut driver, Duration::from_millis(300)).await.unwrap_err();
+    assert!(matches!(error, PowerError::Silent { .. }), "{error}");
+    drop(driver);
+    power::farewells(TIME).await;
+    let device = peer.device.lock().unwrap();
+    assert_eq!((device.made, device.sessions.len()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_program_that_is_told_to_end_deletes_its_session() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let peer = Peer::start(Device { after: vec!["On"], ..Device::default() }).await;
+    let folder = tempfile::tempdir().unwrap();
+    let password = folder.path().join("password");
+    std::fs::write(&password, "hunter2\n").unwrap();
+    std::fs::set_permissions(&password, std::fs::Permissions::from_mode(0o600)).unwrap();
+    let mut program = tokio::process::Command::new(env!("CARGO_BIN_EXE_nova-ha"))
+        .args([
+            "power",
+            "off",
+            "--driver",
+            "redfish",
+            "--session",
+            "--address",
+            &peer.address,
+            "--user",
+            "fencer",
+        ])
+        .arg("--password-file")
+        .arg(&password)
+        .arg("--ca-file")
+        .arg(file("redfish-cert.pem"))
+        .kill_on_drop(true)
+        .spawn()
+        .unwrap();
+    let begun = Instant::now();
+    // It has given its order, and waits for what comes of it.
+    while peer.device.lock().unwrap().resets.is_empty() {
+        assert!(begun.elapsed() < TIME, "no order came");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    assert_eq!(peer.device.lock().unwrap().sessions.len(), 1);
+    let id = nix::unistd::Pid::from_raw(program.id().unwrap().try_into().unwrap());
+    nix::sys::signal::kill(id, nix::sys::signal::Signal::SIGTERM).unwrap();
+    let ended = tokio::time::timeout(Duration::from_secs(5), program.wait()).await.unwrap().unwrap();
+    assert_eq!(ended.code(), Some(1));
+    assert!(peer.device.lock().unwrap().sessions.is_empty());
 }
 
 #[tokio::test]

@@ -12,16 +12,17 @@ const SHOWN: usize = 200;
 
 /// A reference to another resource.
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
-pub(super) struct Link {
+pub struct Link {
     #[serde(rename = "@odata.id")]
     id: String,
 }
 
 /// The service root.
 #[derive(Debug, Deserialize)]
-pub(super) struct Root {
+pub struct Root {
+    /// Where its systems are.
     #[serde(rename = "Systems")]
-    pub(super) systems: Option<Link>,
+    pub systems: Option<Link>,
     #[serde(rename = "Links", default)]
     links: Links,
 }
@@ -34,21 +35,22 @@ struct Links {
 
 impl Root {
     /// Where sessions are made.
-    pub(super) fn sessions(&self) -> Option<String> {
+    pub fn sessions(&self) -> Option<String> {
         self.links.sessions.as_ref().map_or_else(|| path("/redfish/v1/SessionService/Sessions"), Link::path)
     }
 }
 
 /// A list of resources.
 #[derive(Debug, Deserialize)]
-pub(super) struct Collection {
+pub struct Collection {
+    /// What is in it.
     #[serde(rename = "Members", default)]
-    pub(super) members: Vec<Link>,
+    pub members: Vec<Link>,
 }
 
 /// A system.
 #[derive(Debug, Deserialize)]
-pub(super) struct System {
+pub struct System {
     #[serde(rename = "PowerState")]
     power: Option<String>,
     #[serde(rename = "Actions", default)]
@@ -63,7 +65,7 @@ struct Actions {
 
 /// How a system is reset.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Deserialize)]
-pub(super) struct Reset {
+pub struct Reset {
     target: Option<String>,
     #[serde(rename = "ResetType@Redfish.AllowableValues")]
     allowed: Option<Vec<String>>,
@@ -87,18 +89,18 @@ struct Parameter {
 
 impl Link {
     /// The path, if it is one on the same device.
-    pub(super) fn path(&self) -> Option<String> {
+    pub fn path(&self) -> Option<String> {
         path(&self.id)
     }
 
     /// The last part of it.
-    pub(super) fn name(&self) -> &str {
+    pub fn name(&self) -> &str {
         self.id.trim_end_matches('/').rsplit('/').next().unwrap_or_default()
     }
 }
 
 /// A path on this device, and nothing that leads elsewhere with our password.
-pub(super) fn path(text: &str) -> Option<String> {
+pub fn path(text: &str) -> Option<String> {
     let plain = |c: char| c.is_ascii_graphic() && !"\\#?@".contains(c);
     let ours = text.starts_with("/redfish/") && text.len() <= LONGEST_PATH && text.chars().all(plain);
     (ours && !text.split('/').any(|part| part == "..")).then(|| text.to_owned())
@@ -106,7 +108,7 @@ pub(super) fn path(text: &str) -> Option<String> {
 
 impl System {
     /// How the power is, and in which words; none if it is not said.
-    pub(super) fn power(&self) -> Option<(PowerState, String)> {
+    pub fn power(&self) -> Option<(PowerState, String)> {
         let said = self.power.as_deref()?;
         let state = match said {
             "Off" => PowerState::Off,
@@ -117,14 +119,15 @@ impl System {
         Some((state, format!("PowerState {said}")))
     }
 
-    pub(super) fn reset(&self) -> Reset {
+    /// How it is reset, as far as it says that itself.
+    pub fn reset(&self) -> Reset {
         self.actions.reset.clone().unwrap_or_default()
     }
 }
 
 impl Reset {
     /// Where the order goes.
-    pub(super) fn target(&self, system: &str) -> Option<String> {
+    pub fn target(&self, system: &str) -> Option<String> {
         match &self.target {
             Some(target) => path(target),
             None => Some(format!("{}/Actions/ComputerSystem.Reset", system.trim_end_matches('/'))),
@@ -132,12 +135,13 @@ impl Reset {
     }
 
     /// Where the allowed values are, if not here.
-    pub(super) fn info(&self) -> Option<String> {
+    pub fn info(&self) -> Option<String> {
         self.info.as_deref().filter(|_| self.allowed.is_none()).and_then(path)
     }
 
     /// With the allowed values of its description.
-    pub(super) fn with_info(mut self, info: &Value) -> Self {
+    #[must_use]
+    pub fn with_info(mut self, info: &Value) -> Self {
         if let Ok(info) = ActionInfo::deserialize(info) {
             let reset = info.parameters.into_iter().find(|parameter| parameter.name == "ResetType");
             self.allowed = reset.and_then(|parameter| parameter.allowed);
@@ -146,7 +150,7 @@ impl Reset {
     }
 
     /// The `ResetType` of an order, or what there is instead.
-    pub(super) fn kind(&self, order: Order) -> Result<&'static str, String> {
+    pub fn kind(&self, order: Order) -> Result<&'static str, String> {
         let wanted: &[&str] = match order {
             Order::Off => &["ForceOff"],
             Order::On => &["On", "ForceOn"],
@@ -161,14 +165,15 @@ impl Reset {
 }
 
 /// What an error says.
-pub(super) fn message(body: &Value) -> Option<String> {
+pub fn message(body: &Value) -> Option<String> {
     let error = body.get("error")?;
     let extended = error.get("@Message.ExtendedInfo").and_then(|list| list.get(0));
     let text = extended.and_then(|info| info.get("Message")).or_else(|| error.get("message"))?;
     text.as_str().map(tidy).filter(|text| !text.is_empty())
 }
 
-pub(super) fn tidy(text: &str) -> String {
+/// As it may be shown: short, without control characters.
+pub fn tidy(text: &str) -> String {
     text.chars().filter(|c| !c.is_control()).take(SHOWN).collect()
 }
 

@@ -15,6 +15,7 @@ mod validate;
 use std::ffi::OsString;
 use std::io::{self, Write as _};
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{CommandFactory as _, Parser as _};
 
@@ -103,11 +104,18 @@ fn run(args: &Args) -> Result<Exit, Failure> {
     }
 }
 
+/// For devices to hear that their sessions have ended.
+const GOODBYES: Duration = Duration::from_secs(1);
+
 /// Runs a command that waits for networks.
 fn wait_for<T>(work: impl Future<Output = Result<T, Failure>>) -> Result<T, Failure> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::failed)?;
-    let result = runtime.block_on(work);
+    let result = runtime.block_on(async {
+        let result = work.await;
+        crate::power::farewells(GOODBYES).await;
+        result
+    });
     // Whatever still hangs somewhere is not waited for.
     runtime.shutdown_background();
     result
