@@ -1,5 +1,7 @@
 //! A cloud that behaves as Nova was seen to behave, in virtual time; and the world that an engine runs in.
 
+mod happening;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::time::Duration;
@@ -12,6 +14,8 @@ use crate::plan::{Flavor, Inventory, Power, Server, VmState};
 use crate::policy::Policy;
 use crate::proof::{Evidence, FenceProof};
 use crate::stamp::Stamp;
+use happening::{Ev, Timed};
+pub(super) use happening::{Fault, Faults, Guest, SimRow};
 
 pub(super) fn host(name: &str) -> HostName {
     name.parse().unwrap()
@@ -23,70 +27,6 @@ pub(super) fn server_id(n: u64) -> ServerId {
 
 pub(super) fn proof(name: &str) -> FenceProof {
     FenceProof::new(host(name), Evidence::Operator { name: "ann".into() }, Stamp::now())
-}
-
-/// A server in the simulated Nova.
-#[derive(Debug, Clone)]
-pub(super) struct Guest {
-    pub(super) host: HostName,
-    pub(super) vm_state: &'static str,
-    pub(super) task: Option<&'static str>,
-    pub(super) running: bool,
-    pub(super) stopped_by_owner: bool,
-    pub(super) fault: Option<String>,
-    pub(super) metadata: BTreeMap<String, String>,
-    pub(super) deleted: bool,
-}
-
-#[derive(Debug, Clone)]
-pub(super) struct SimRow {
-    pub(super) row: Row,
-    pub(super) source: HostName,
-}
-
-/// Decides what goes wrong, by number and call.
-pub(super) type Faults = Box<dyn FnMut(u64, &Action) -> Option<Fault>>;
-
-/// What goes wrong with a call.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Fault {
-    /// No connection.
-    NotSent,
-    /// 503 before anything was done.
-    Busy,
-    /// The connection breaks before Nova has done it.
-    LostBefore,
-    /// The connection breaks after Nova has done it.
-    LostAfter,
-}
-
-#[derive(Debug, Clone)]
-enum Ev {
-    Arrive(u32, Action),
-    Reply(u32, Input),
-    Pickup(i64),
-    Finish(i64),
-    Settle(i64),
-    Running(ServerId, bool),
-}
-
-struct Timed(Mono, u64, Ev);
-
-impl PartialEq for Timed {
-    fn eq(&self, other: &Self) -> bool {
-        self.cmp(other).is_eq()
-    }
-}
-impl Eq for Timed {}
-impl PartialOrd for Timed {
-    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
-        Some(self.cmp(other))
-    }
-}
-impl Ord for Timed {
-    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
-        (self.0, self.1).cmp(&(other.0, other.1))
-    }
 }
 
 /// Engine, journal and cloud.

@@ -8,18 +8,21 @@
 //! - A board that has heard our last login message and whose answer is lost answers the repeated message inside the
 //!   session. Its integrity code shows as much as the lost message would have shown; the session is used.
 
+mod active;
+
 use std::collections::VecDeque;
 use std::time::{Duration, Instant};
 
 use zeroize::Zeroizing;
 
-use super::crypto::{Handshake, Keys, Suite, same};
+use super::crypto::{Handshake, Suite, same};
 use super::message::{self, Command, Message};
 use super::packet::{
     self, BY_NAME_ALONE, OpenRequest, OpenResponse, Packet, Payload, Rakp1, Rakp2, Rakp3, Rakp4,
 };
 use super::trouble::Trouble;
 use crate::secret::Secret;
+use active::{Active, Seen};
 
 /// An unanswered request is repeated after this, or after twice the time that the answer before took; each time it
 /// waits longer, up to the second. A board that is slow must not get everything twice: it would take a repeated login
@@ -104,16 +107,6 @@ enum Phase {
     In(Active),
     /// Leaving.
     Closing(Active),
-}
-
-/// What an active session has.
-struct Active {
-    suite: Suite,
-    keys: Keys,
-    console: u32,
-    board: u32,
-    sent: u32,
-    seen: Seen,
 }
 
 /// What waits for an answer.
@@ -593,37 +586,5 @@ impl Session {
                 self.events.push_back(Event::Answer(code, data.to_vec()));
             }
         }
-    }
-}
-
-impl Active {
-    fn seal(&mut self, message: &[u8], iv: [u8; 16]) -> Vec<u8> {
-        // 0 is for what is outside sessions.
-        self.sent = self.sent.wrapping_add(1).max(1);
-        self.keys.seal(self.board, self.sent, message, iv)
-    }
-}
-
-/// Session sequence numbers that have been seen: a window, as packets may overtake each other.
-#[derive(Debug, Default)]
-struct Seen {
-    highest: u32,
-    /// Bit n: `highest - n` was seen.
-    bits: u64,
-}
-
-impl Seen {
-    fn is_new(&mut self, sequence: u32) -> bool {
-        if self.bits == 0 || sequence > self.highest {
-            let step = if self.bits == 0 { 64 } else { sequence - self.highest };
-            self.bits = self.bits.checked_shl(step).unwrap_or(0) | 1;
-            self.highest = sequence;
-            return true;
-        }
-        let behind = self.highest - sequence;
-        let Some(bit) = 1_u64.checked_shl(behind) else { return false };
-        let new = self.bits & bit == 0;
-        self.bits |= bit;
-        new
     }
 }
