@@ -205,6 +205,10 @@ async fn an_order_that_is_refused_or_unheard_is_judged_by_what_is_read() {
     let (proof, orders, _) = off(Toy::new(true, &[], &[Does::Refuses])).await;
     assert!(proof.unwrap_err().to_string().contains("not in this state"));
     assert_eq!(orders, 1);
+    // What it said is not forgotten when it says nothing any more.
+    let silent = [vec![Says::On], vec![Says::Nothing; 9]].concat();
+    let (proof, ..) = off(Toy::new(true, &silent, &[Does::Refuses])).await;
+    assert!(proof.unwrap_err().to_string().contains("not in this state"));
     // It was off by itself in the meantime.
     let (proof, ..) = off(Toy::new(false, &[Says::On], &[Does::Refuses])).await;
     assert!(proof.is_ok());

@@ -46,10 +46,11 @@ pub(super) struct Watch {
     row_since: Duration,
     /// Whether the order was sent.
     ordered: bool,
-    /// How it went unanswered, if it did.
-    unanswered: Option<String>,
+    /// What was wrong with its answer, and whether none came at all.
+    answer: Option<String>,
+    unanswered: bool,
     pause: Duration,
-    /// The last thing that went wrong.
+    /// The last thing that went wrong beside that.
     trouble: Option<String>,
 }
 
@@ -63,7 +64,8 @@ impl Watch {
             row: Vec::new(),
             row_since: Duration::ZERO,
             ordered: false,
-            unanswered: None,
+            answer: None,
+            unanswered: false,
             pause: FIRST_PAUSE,
             trouble: None,
         }
@@ -88,10 +90,10 @@ impl Watch {
             Err(PowerError::Unsent(error)) => return self.unsent(*error, now),
             Err(error) if error.retry() == Retry::Never => return Next::Failed(error),
             Err(error @ (PowerError::Silent { .. } | PowerError::Unreachable { .. })) => {
-                self.unanswered =
-                    Some(format!("the order was sent once and its answer did not come: {error}"));
+                self.answer = Some(format!("the order was sent once and its answer did not come: {error}"));
+                self.unanswered = true;
             }
-            Err(error) => self.trouble = Some(error.to_string()),
+            Err(error) => self.answer = Some(error.to_string()),
         }
         self.ordered = true;
         self.pause = FIRST_PAUSE;
@@ -172,8 +174,8 @@ impl Watch {
     }
 
     fn too_late(&self) -> Next {
-        let again = self.unanswered.as_ref().map(|_| "if it was lost, trying again helps");
-        let why = [self.unanswered.as_deref(), self.trouble.as_deref(), again];
+        let again = self.unanswered.then_some("if it was lost, trying again helps");
+        let why = [self.answer.as_deref(), self.trouble.as_deref(), again];
         let why: Vec<_> = why.into_iter().flatten().collect();
         Next::Failed(PowerError::NotReached {
             device: self.device.clone(),
