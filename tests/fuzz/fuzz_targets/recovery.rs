@@ -13,6 +13,7 @@ use nova_ext::proof::pacemaker::{Topology, behind_others, completed, history};
 use nova_ext::stamp::Stamp;
 
 const NODE: &str = "compute-1";
+const PASSWORD: &str = "correct horse battery staple";
 
 // The first byte says what the rest is.
 fuzz_target!(|data: &[u8]| {
@@ -65,10 +66,13 @@ fn journal(bytes: &[u8]) {
 
 /// What the fencer writes to the agent.
 fn parameters(text: &str) {
-    let mut given = Given::from_stdin(text);
+    if text.contains(PASSWORD) {
+        return;
+    }
+    let mut given = Given::from_stdin(&format!("{text}\npassword={PASSWORD}\n"));
     if let Ok(told) = Told::new(&mut given) {
         assert!(told.budget() >= HAND_OVER);
-        assert!(!format!("{told:?}").contains("hunter2"), "a password in a log");
+        assert!(!format!("{told:?}").contains(PASSWORD), "a password in a log");
     }
 }
 
