@@ -38,6 +38,7 @@ const ON_SUITES: &[(&str, OnSuite)] = &[
     ("check_says_what_is_wrong", upgrade::check_says_what_is_wrong),
     ("probes_beside_either_daemon", probe::beside_either_daemon),
     ("recovery_on_a_controller", recovery::on_a_controller),
+    ("recovery_without_a_cluster", recovery::without_a_cluster),
     ("recovery_is_upgraded", recovery::upgrade),
     ("recovery_is_removed_and_purged", recovery::remove_and_purge),
     ("static_daemon_in_empty_root", statics::in_empty_root),

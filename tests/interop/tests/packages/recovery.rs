@@ -3,11 +3,17 @@
 use std::fs::OpenOptions;
 use std::io::Write as _;
 
+use pcmk_interop::wait::{self, secs};
 use pcmk_interop::{Result, Suite, World, fail};
 
 use super::machine::{Files, Machine, newer, same};
 
 const STATE: &str = "/var/lib/pcmk-remote/nova-ha";
+/// What keeps the engine where no cluster does.
+const ENGINE: &str = "nova-ha-engine.service";
+/// A cloud that nobody answers for: the engine waits for it.
+const CLOUD: &str =
+    "auth_url = \"http://127.0.0.1:9/v3\"\nusername = \"u\"\npassword = \"p\"\nproject_name = \"admin\"\n";
 
 /// Who owns what, and who may read it.
 const OWNERS: &str = "\
@@ -25,6 +31,7 @@ const OWNERS: &str = "\
 /usr/bin/nova-ha regular file root:root 755
 /usr/sbin/fence_nova regular file root:root 755
 /usr/lib/ocf/resource.d/pcmk-remote/nova-evacuate regular file root:root 755
+/usr/lib/systemd/system/nova-ha-engine.service regular file root:root 644
 /var/lib/pcmk-remote directory root:root 755
 /var/lib/pcmk-remote/nova-ha directory root:root 700
 ";
@@ -81,6 +88,47 @@ pub(crate) fn on_a_controller(world: &World, suite: Suite, files: &Files) -> Res
     let said = node.run(&["nova-ha", "power", "list"])?;
     let said = format!("{}{}", said.stdout, said.stderr);
     if said.contains("compute-1") { Ok(()) } else { fail(format!("the map's host is not listed: {said}")) }
+}
+
+/// Without a cluster the unit keeps the engine: off until the administrator enables it, left alone by a new release, gone
+/// with the package.
+pub(crate) fn without_a_cluster(world: &World, suite: Suite, files: &Files) -> Result<()> {
+    let machine = Machine::controller(world, suite)?;
+    let node = &machine.node;
+    machine.install(&files.recovery_deb)?;
+    let ask = |question: &str| -> Result<String> {
+        Ok(node.run(&["systemctl", question, ENGINE])?.stdout.trim().to_owned())
+    };
+    node.exec(&["systemctl", "preset", ENGINE])?;
+    same("the unit", "disabled inactive", &format!("{} {}", ask("is-enabled")?, ask("is-active")?))?;
+
+    node.exec_with(&["sh", "-c", "umask 077; cat >/etc/pcmk-remote/cloud.toml"], CLOUD)?;
+    node.sh("echo 'mode = \"all\"' >/etc/pcmk-remote/nova-policy.toml")?;
+    node.exec(&["systemctl", "enable", "--now", ENGINE])?;
+    let answers = |what: &str| {
+        wait::until(secs(40), what, || {
+            let said = node.run(&["nova-ha", "status"])?.stdout;
+            let process = said.lines().next().and_then(|line| line.strip_prefix("engine: process "));
+            Ok(process.and_then(|rest| rest.split(',').next()).map(str::to_owned))
+        })
+    };
+    let first = answers("the engine to answer")?;
+    node.exec(&["kill", "-KILL", &first])?;
+    let second = answers("another engine after the first was killed")?;
+    if first == second {
+        return fail(format!("engine {first} answers after it was killed"));
+    }
+
+    let said = machine.run(&["dpkg", "--install", &machine.bring(&files.recovery_deb)?])?;
+    if !format!("{}{}", said.stdout, said.stderr).contains("systemctl restart nova-ha-engine") {
+        return fail(format!("nothing was said about the running engine: {}{}", said.stdout, said.stderr));
+    }
+    same("the engine after a reinstallation", &second, &answers("the engine to be left alone")?)?;
+    machine.apt(&["remove", "nova-ha"])?;
+    same("engines after the removal", "[]", &format!("{:?}", node.pids_of("nova-ha")?))?;
+    machine.apt(&["purge", "nova-ha"])?;
+    let link = format!("/etc/systemd/system/multi-user.target.wants/{ENGINE}");
+    node.exec(&["test", "!", "-L", &link]).map(drop)
 }
 
 /// A new release leaves what was changed, and brings what was not.

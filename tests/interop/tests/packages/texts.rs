@@ -106,7 +106,7 @@ pub(crate) fn units_are_valid(world: &World, files: &Files) -> Result<()> {
     }
     for unit in find(&tree.join("usr/lib/systemd/system"))? {
         let name = file_name(&unit);
-        if !name.starts_with("pacemaker") && !name.starts_with("pcmk") {
+        if !["pacemaker", "pcmk", "nova-ha"].iter().any(|ours| name.starts_with(ours)) {
             continue;
         }
         let words = ["systemd-analyze", "verify", "--man=no", "--recursive-errors=no", &root, &name];
