@@ -66,6 +66,7 @@ const PARAMETERS: &[(&str, &str, bool, &str)] = &[
         "Accepted for compatibility: Nova finds it out by itself, the policy says what may be lost",
     ),
     ("evacuate_delay", "0", false, "Accepted for compatibility: nothing is waited for that can be checked"),
+    ("verbose", "0", true, "More messages in engine.log"),
 ];
 
 /// Runs an action with the parameters of the environment.
@@ -130,7 +131,8 @@ fn login() -> Result<Vec<(&'static str, String)>, Why> {
     environment.push(("OS_USER_DOMAIN_NAME", or("user_domain", "Default")));
     environment.push(("OS_PROJECT_DOMAIN_NAME", or("project_domain", "Default")));
     let endpoint = or("endpoint_type", "internalURL");
-    if !["internalURL", "publicURL", "adminURL"].contains(&endpoint.as_str()) {
+    // The names of Keystone v2, and what v3 and clouds.yaml call the same.
+    if !["internal", "public", "admin"].contains(&endpoint.trim_end_matches("URL")) {
         return Err((
             CONFIGURED,
             format!("endpoint_type is {endpoint:?} and must be internalURL, publicURL or adminURL"),
@@ -138,12 +140,15 @@ fn login() -> Result<Vec<(&'static str, String)>, Why> {
     }
     environment.push(("OS_INTERFACE", endpoint));
     environment.extend(parameter("region_name").map(|region| ("OS_REGION_NAME", region)));
-    if parameter("insecure")
-        .is_some_and(|it| ["1", "yes", "true", "on"].contains(&it.to_ascii_lowercase().as_str()))
-    {
+    if is_set("insecure") {
         environment.push(("OS_INSECURE", "1".into()));
     }
     Ok(environment)
+}
+
+/// Whether a parameter says yes, in any of the words that agents take for it.
+fn is_set(name: &str) -> bool {
+    parameter(name).is_some_and(|it| ["1", "yes", "true", "on"].contains(&it.to_ascii_lowercase().as_str()))
 }
 
 fn validate(config: &Config) -> Result<(), Why> {
@@ -188,6 +193,9 @@ async fn start(config: &Config, path: Option<String>) -> Result<u8, Why> {
     command.arg("engine");
     if !environment.is_empty() {
         command.arg("--from-environment");
+    }
+    if is_set("verbose") {
+        command.env(super::log::VARIABLE, "debug");
     }
     // What Pacemaker gave this agent is not the engine's; above all not the password twice.
     for (name, _) in std::env::vars_os() {
@@ -365,8 +373,12 @@ mod tests {
             "domain",
             "endpoint_type",
             "region_name",
+            "user_domain",
+            "project_domain",
             "insecure",
             "no_shared_storage",
+            "evacuate_delay",
+            "verbose",
         ] {
             assert_eq!(xml.matches(&format!("<parameter name=\"{name}\"")).count(), 1, "{name}");
         }

@@ -8,9 +8,12 @@ use tracing::{Event, Level, Metadata, Subscriber, span};
 
 use crate::stamp::Stamp;
 
+/// What says how much is logged: a level.
+pub(super) const VARIABLE: &str = "NOVA_HA_LOG";
+
 /// From now on, what is logged is printed.
 pub(super) fn begin() {
-    let most = std::env::var("NOVA_HA_LOG").ok().and_then(|text| text.parse().ok()).unwrap_or(Level::INFO);
+    let most = std::env::var(VARIABLE).ok().and_then(|text| text.parse().ok()).unwrap_or(Level::INFO);
     // Fails only if somebody else prints it already.
     let _ = tracing::subscriber::set_global_default(Lines { most });
 }
