@@ -8,7 +8,9 @@ mod queue;
 
 use serde::{Deserialize, Serialize};
 
-pub use attributes::{AttributeError, Attributes, EVACUATE, Evacuate, PROOF, Value};
+pub use attributes::{
+    AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Value, power_wish, value_of,
+};
 pub use queue::{Queue, QueueError, Queued};
 
 use crate::engine::journal::Entry;
@@ -74,5 +76,71 @@ impl Request {
     /// Whether it can be taken up.
     pub fn is_due(&self, now: Stamp) -> bool {
         self.not_before.is_none_or(|time| time <= now)
+    }
+
+    /// Whether the cluster shows that it has ended elsewhere: the engine of another controller takes up what it sees in
+    /// the attributes, and cannot remove the file. `evacuate` and `proof`: the values that the node has.
+    pub fn is_over(&self, evacuate: Option<&str>, proof: Option<&str>) -> bool {
+        let Some(proof) = proof else { return false };
+        match is_on(proof) {
+            Some(since) => since > self.at,
+            // Of this very request, and done.
+            None => {
+                self.wish == Wish::Evacuate
+                    && self.proof.as_deref() == Some(proof)
+                    && evacuate.is_some_and(|value| Evacuate::parse(value) == Evacuate::Over)
+            }
+        }
+    }
+}
+
+/// What the attribute [`PROOF`] says of a host that is on again.
+pub fn on_since(time: Stamp) -> String {
+    format!("on {time}")
+}
+
+/// Since when the host is on again, if the attribute [`PROOF`] says that it is.
+pub fn is_on(proof: &str) -> Option<Stamp> {
+    proof.strip_prefix("on ")?.parse().ok()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_request_is_over_when_the_cluster_says_so_of_it() {
+        let time = |text: &str| text.parse::<Stamp>().unwrap();
+        let request = Request {
+            id: IncidentId::new_random(),
+            wish: Wish::Evacuate,
+            at: time("2026-11-25T10:00:00Z"),
+            by: "fence_nova on ctl1".into(),
+            node: "c1".parse().unwrap(),
+            host: "c1".parse().unwrap(),
+            proof: Some("nova-ha: off a".into()),
+            marked: Marked::Done,
+            power_on: false,
+            evacuates: true,
+            shared_storage: None,
+            not_before: None,
+            story: Vec::new(),
+        };
+        let ours = Some("nova-ha: off a");
+        for (evacuate, proof, over) in [
+            (Some("no"), ours, true),
+            (Some("yes"), ours, false),
+            (Some("ctl2@1700000000"), ours, false),
+            // What is left of an earlier failure says nothing of this one.
+            (Some("no"), Some("nova-ha: off b"), false),
+            (Some("no"), None, false),
+            (None, None, false),
+            (Some("no"), Some("on 2026-11-25T09:00:00Z"), false),
+            (None, Some("on 2026-11-25T10:05:00Z"), true),
+            (Some("yes"), Some("on soon"), false),
+        ] {
+            assert_eq!(request.is_over(evacuate, proof), over, "{evacuate:?} {proof:?}");
+        }
+        assert_eq!(is_on(&on_since(request.at)), Some(request.at));
     }
 }

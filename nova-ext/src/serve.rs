@@ -2,6 +2,7 @@
 //! engine, lets hosts return, and says how it is on a socket. It ends when it is told to, or when what it does could not
 //! be written down.
 
+mod alive;
 mod hooks;
 mod proofs;
 mod returns;
@@ -153,14 +154,14 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     let storage_in_common = policy.storage.shared;
     let shared = Shared { names, map, signer, storage_in_common, orders: orders.clone(), status, config };
     let shared = Arc::new(shared);
-    let engine = engine::run::run(
+    let mut engine = Box::pin(engine::run::run(
         engine::Settings { to_stopped: cloud.evacuates_stopped(), policy, controller: controller() },
         journal,
         cloud.clone(),
-        (proofs::Known::new(Arc::clone(&shared)), hooks::Configured::new(&shared.config)),
+        (proofs::Known::new(Arc::clone(&shared), cloud.clone()), hooks::Configured::new(&shared.config)),
         ordered,
         told,
-    );
+    ));
     let scraped = metrics.map(|listener| {
         let (status, watchers) = (shared.status.clone(), watchers.clone());
         let page = move || engine::metrics::text(&status.borrow(), &watchers.all());
@@ -184,14 +185,27 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
         )
     };
     let ended = tokio::select! {
-        ended = engine => ended.map_err(ServeError::from),
+        ended = &mut engine => Some(ended),
         // They are begun anew for ever.
-        _ = around => Ok(()),
-        () = crate::process::told_to_end() => Ok(()),
+        _ = around => None,
+        () = crate::process::told_to_end() => None,
+    };
+    let ended = match ended {
+        Some(ended) => ended.map(drop),
+        // In an orderly way: another controller is to go on at once.
+        None => match tokio::join!(orders.send(Order::Leave), &mut engine).1 {
+            Ok(all_in_nova) => {
+                if all_in_nova {
+                    takeup::hand_over().await;
+                }
+                Ok(())
+            }
+            Err(error) => Err(error),
+        },
     };
     listening.abort();
     scraped.inspect(tokio::task::JoinHandle::abort);
-    ended
+    Ok(ended?)
 }
 
 /// Waits for a cloud that does not answer; gives up on one that never will.

@@ -7,7 +7,7 @@ use std::time::Duration;
 use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
-use tokio::time::{Instant, sleep_until, timeout};
+use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use super::core::{Engine, Settings};
@@ -35,6 +35,10 @@ const HOOKS: Duration = Duration::from_secs(600);
 const DISK: Duration = Duration::from_secs(30);
 /// Between refreshed status documents.
 const STATUS: Duration = Duration::from_millis(500);
+/// For answers that are on their way when it is to end.
+const LAST: Duration = Duration::from_secs(10);
+/// What was not answered may still come to something for so long.
+const UNHEARD: Duration = Duration::from_secs(60);
 /// Hooks that nobody waits for, at a time.
 const HOOKS_AT_ONCE: usize = 8;
 
@@ -107,6 +111,8 @@ pub enum Order {
     },
     /// Something that happened elsewhere, for the journal.
     Note(Entry),
+    /// Another controller is to go on.
+    Leave,
 }
 
 /// What a running engine is at.
@@ -145,8 +151,9 @@ enum Report {
     Hooks(IncidentId, Vec<Event>, Option<Input>),
 }
 
-/// Runs an engine until its orders end. What is under way then goes on in Nova, and is taken up from the journal by the
-/// next one.
+/// Runs an engine until its orders end, or it is to leave. What is under way then goes on in Nova, and is taken up by the
+/// next one, from the journal or from what Nova says. Gives whether nothing that it has asked for was left unanswered: then
+/// all of it is in Nova.
 pub async fn run<C: Compute, P: Proofs, H: Hooks>(
     settings: Settings,
     journal: (Journal, Vec<Entry>),
@@ -154,7 +161,7 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
     (proofs, hooks): (P, H),
     mut orders: mpsc::Receiver<Order>,
     status: watch::Sender<Arc<Status>>,
-) -> Result<(), RunError> {
+) -> Result<bool, RunError> {
     let begun = Instant::now();
     let now = move || Now { mono: begun.elapsed(), wall: Stamp::now() };
     let (journal, entries) = journal;
@@ -171,6 +178,8 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
         outcomes: BTreeMap::new(),
         counters: Counters::default(),
         frozen: false,
+        posting: 0,
+        unheard: None,
         begun,
     };
     let past = past(&entries);
@@ -189,6 +198,10 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
             .min(told + STATUS.max(if runner.engine.is_idle() { Duration::from_secs(3600) } else { STATUS }));
         tokio::select! {
             order = orders.recv() => match order {
+                Some(Order::Leave) => {
+                    runner.hear_out().await?;
+                    break;
+                }
                 Some(order) => runner.order(order, now()).await?,
                 None => break,
             },
@@ -202,7 +215,7 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
             }
         }
     }
-    Ok(())
+    Ok(runner.is_all_in_nova())
 }
 
 struct Runner<C, P, H> {
@@ -219,6 +232,10 @@ struct Runner<C, P, H> {
     outcomes: BTreeMap<IncidentId, Outcome>,
     counters: Counters,
     frozen: bool,
+    /// Requests for evacuations that are not answered yet.
+    posting: usize,
+    /// When one was last given up without an answer.
+    unheard: Option<Instant>,
     begun: Instant,
 }
 
@@ -261,13 +278,52 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
                 self.carry_out(actions).await?;
             }
             Order::Note(entry) => self.write(vec![entry]).await?,
+            // The loop's.
+            Order::Leave => {}
+        }
+        Ok(())
+    }
+
+    /// Counts an answer to a request for an evacuation.
+    fn heard(&mut self, input: &Input) {
+        let Input::Posted { result, .. } = input else { return };
+        self.posting = self.posting.saturating_sub(1);
+        if result.as_ref().is_err_and(|failed| failed.fate == Fate::Unheard) {
+            self.unheard = Some(Instant::now());
+        }
+    }
+
+    /// Whether Nova shows all that was asked for: nothing may still come of what was not answered.
+    fn is_all_in_nova(&self) -> bool {
+        self.posting == 0 && self.unheard.is_none_or(|at| at.elapsed() > UNHEARD)
+    }
+
+    /// Hears the answers to requests that are on their way, and writes them down. Nothing more is begun.
+    async fn hear_out(&mut self) -> Result<(), RunError> {
+        let until = Instant::now() + LAST;
+        while self.posting > 0 {
+            let Ok(Some(report)) = timeout_at(until, self.calls.join_next()).await else { break };
+            let Ok(Report::Input(input @ Input::Posted { .. })) = report else { continue };
+            self.heard(&input);
+            let now = Now { mono: self.begun.elapsed(), wall: Stamp::now() };
+            let actions = self.engine.handle(input, now);
+            let heard = actions.into_iter().filter_map(|action| match action {
+                Action::Record(incident, event) if !announces(&event) => {
+                    Some(Entry::new(now.wall, incident, event))
+                }
+                _ => None,
+            });
+            self.write(heard.collect()).await?;
         }
         Ok(())
     }
 
     async fn report(&mut self, report: Report, now: Now) -> Result<(), RunError> {
         let input = match report {
-            Report::Input(input) => input,
+            Report::Input(input) => {
+                self.heard(&input);
+                input
+            }
             Report::Rows(input, host, seen) => {
                 if let Some(seen) = seen {
                     self.seen.insert(host, seen);
@@ -388,20 +444,23 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
                     Report::Rows(Input::Rows { incident, begun, read }, host, seen)
                 });
             }
-            Action::Post { incident, server, proof } => self.spawn(async move {
-                let at = Instant::now();
-                let result = match timeout(CALL, compute.evacuate(server, &proof)).await {
-                    Ok(result) => result,
-                    // It was sent, as far as anybody knows.
-                    Err(_) => Err(PostFailed {
-                        fate: Fate::Unheard,
-                        status: None,
-                        why: "no answer in time".to_owned(),
-                        request_id: None,
-                    }),
-                };
-                Report::Input(Input::Posted { incident, server, took: at.elapsed(), result })
-            }),
+            Action::Post { incident, server, proof } => {
+                self.posting = self.posting.saturating_add(1);
+                self.spawn(async move {
+                    let at = Instant::now();
+                    let result = match timeout(CALL, compute.evacuate(server, &proof)).await {
+                        Ok(result) => result,
+                        // It was sent, as far as anybody knows.
+                        Err(_) => Err(PostFailed {
+                            fate: Fate::Unheard,
+                            status: None,
+                            why: "no answer in time".to_owned(),
+                            request_id: None,
+                        }),
+                    };
+                    Report::Input(Input::Posted { incident, server, took: at.elapsed(), result })
+                });
+            }
             Action::Look { incident, server, history } => self.spawn(async move {
                 let read = within(CALL, compute.look(server, history)).await;
                 Report::Input(Input::Looked { incident, server, read })
@@ -465,6 +524,18 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
             counters: self.counters.clone(),
         }
     }
+}
+
+/// Whether the journal says with it that something is about to be done.
+fn announces(event: &Event) -> bool {
+    matches!(
+        event,
+        Event::Posting { .. }
+            | Event::Resetting { .. }
+            | Event::Starting { .. }
+            | Event::Stopping { .. }
+            | Event::ForcingDown { .. }
+    )
 }
 
 async fn within<T>(time: Duration, call: impl Future<Output = Read<T>>) -> Read<T> {

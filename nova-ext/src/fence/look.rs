@@ -11,7 +11,7 @@ use super::say::Say;
 use super::{device, host};
 use crate::cloud::Service;
 use crate::config::known_hosts;
-use crate::handover::{Attributes, EVACUATE, Evacuate, PROOF, Queue, Wish};
+use crate::handover::{Attributes, EVACUATE, Evacuate, POWER, PROOF, Queue, Wish, power_wish, value_of};
 use crate::ids::HostName;
 use crate::power::map::Severity;
 use crate::power::{self, PowerState};
@@ -153,22 +153,33 @@ async fn announce_again(queue: &Queue, say: &mut Say) {
         Ok(queued) => queued.requests,
         Err(error) => return say.warning(error),
     };
-    let open: Vec<_> = requests.into_iter().filter(|request| request.wish == Wish::Evacuate).collect();
-    if open.is_empty() {
+    if requests.is_empty() {
         return;
     }
     let attributes = Attributes::new(Duration::from_secs(3));
-    let values = match attributes.values(EVACUATE).await {
-        Ok(values) => values,
-        Err(error) => return say.warning(error),
+    let (values, proofs) = match (attributes.values(EVACUATE).await, attributes.values(PROOF).await) {
+        (Ok(values), Ok(proofs)) => (values, proofs),
+        (Err(error), _) | (_, Err(error)) => return say.warning(error),
     };
-    for request in open {
-        // Whatever the cluster says of it, it knows it.
-        if values.iter().any(|value| value.node == request.node.as_str()) {
+    for request in requests {
+        let evacuate = value_of(&values, &request.node);
+        let proof = value_of(&proofs, &request.node);
+        if request.is_over(evacuate, proof) {
+            // The engine of another controller has done it.
+            if let Err(error) = queue.remove(request.id) {
+                say.warning(error);
+            }
+            continue;
+        }
+        // The cluster knows it, or an engine is at it.
+        if request.wish != Wish::Evacuate
+            || evacuate.is_some_and(|value| Evacuate::parse(value) != Evacuate::Over)
+        {
             continue;
         }
         let told = async {
             attributes.set(PROOF, &request.node, request.proof.as_deref().unwrap_or_default()).await?;
+            attributes.set(POWER, &request.node, power_wish(request.power_on)).await?;
             attributes.set(EVACUATE, &request.node, &Evacuate::Wanted.value()).await
         };
         match told.await {

@@ -14,7 +14,10 @@ use super::{Action, device, earlier, host};
 use crate::cloud::Cloud;
 use crate::config::{Config, Names};
 use crate::engine::journal::{Entry, Event};
-use crate::handover::{Attributes, EVACUATE, Evacuate, Marked, PROOF, Queue, Request, Wish};
+use crate::handover::{
+    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Value, Wish, on_since, power_wish,
+    value_of,
+};
 use crate::hooks::{Hooks, Occasion, Point, must_failed};
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::power::{self, Device, Map};
@@ -119,6 +122,8 @@ struct Work {
     proof: Option<String>,
     /// Whether the proof was ended.
     ended: bool,
+    /// Whether the engine is to switch the host on in the end.
+    power_on: bool,
     story: Vec<Event>,
     stamps: Vec<Stamp>,
     /// Logging in while the power goes off.
@@ -141,6 +146,7 @@ impl Work {
             at,
             proof: None,
             ended: false,
+            power_on: false,
             story: Vec::new(),
             stamps: Vec::new(),
             cloud: None,
@@ -271,24 +277,30 @@ impl Work {
 
     /// Whether somebody wants, or does, an evacuation of the host.
     async fn is_being_evacuated(&mut self, within: Duration, say: &mut Say) -> bool {
-        match self.queued(within).await {
-            Ok(queued) if queued.iter().any(|it| it.wish == Wish::Evacuate && it.host == self.host) => {
-                return true;
-            }
-            Ok(_) => {}
-            Err(why) => say.warning(format!("the queue of requests cannot be read: {why}")),
-        }
-        match timeout(within, self.attributes.values(EVACUATE)).await {
-            Ok(Ok(values)) => values.iter().any(|value| {
-                let ours = value.node == self.node.as_str() || value.node == self.host.as_str();
-                ours && Evacuate::parse(&value.value) != Evacuate::Over
-            }),
-            Ok(Err(error)) => {
+        let asked = async { (self.attributes.values(EVACUATE).await, self.attributes.values(PROOF).await) };
+        let (values, proofs) = match timeout(within, asked).await {
+            Ok((Ok(values), Ok(proofs))) => (values, proofs),
+            Ok((Err(error), _) | (_, Err(error))) => {
                 say.warning(error);
-                false
+                (Vec::new(), Vec::new())
             }
             Err(_) => {
                 say.warning("the cluster does not say in time whether the host is being evacuated");
+                (Vec::new(), Vec::new())
+            }
+        };
+        let names = |value: &Value| value.node == self.node.as_str() || value.node == self.host.as_str();
+        if values.iter().any(|value| names(value) && Evacuate::parse(&value.value) != Evacuate::Over) {
+            return true;
+        }
+        let (evacuate, proof) = (value_of(&values, &self.node), value_of(&proofs, &self.node));
+        match self.queued(within).await {
+            // One that an engine elsewhere has taken up by the attributes is still in the queue here.
+            Ok(queued) => queued
+                .iter()
+                .any(|it| it.wish == Wish::Evacuate && it.host == self.host && !it.is_over(evacuate, proof)),
+            Err(why) => {
+                say.warning(format!("the queue of requests cannot be read: {why}"));
                 false
             }
         }
@@ -385,6 +397,7 @@ impl Work {
         within: Duration,
         say: &mut Say,
     ) -> Result<(), String> {
+        self.power_on = power_on;
         let until = Instant::now() + within;
         let wish = if self.scene.told.action == Action::On { Wish::Return } else { Wish::Evacuate };
         let queued = self.queued(within).await?;
@@ -439,11 +452,11 @@ impl Work {
     async fn announce(&mut self, within: Duration) -> Result<(), String> {
         let (attributes, node) = (&self.attributes, &self.node);
         if self.scene.told.action == Action::On {
-            let ended = self.ended;
+            let (ended, power_on) = (self.ended, self.power_on);
             // What is over is cleared, so that nobody waits for it; what is under way stays.
             let clear = async {
                 let values = attributes.values(EVACUATE).await?;
-                let over = |value: &crate::handover::Value| {
+                let over = |value: &Value| {
                     value.node == node.as_str() && Evacuate::parse(&value.value) == Evacuate::Over
                 };
                 if values.iter().any(over) {
@@ -451,7 +464,10 @@ impl Work {
                 }
                 if ended {
                     // For the controller whose engine believes the proof.
-                    attributes.set(PROOF, node, &format!("on {}", Stamp::now())).await?;
+                    attributes.set(PROOF, node, &on_since(Stamp::now())).await?;
+                }
+                if power_on {
+                    attributes.set(POWER, node, power_wish(true)).await?;
                 }
                 Ok::<(), crate::handover::AttributeError>(())
             };
@@ -462,12 +478,13 @@ impl Work {
         }
         let proof = self.proof.clone().unwrap_or_default();
         let wanted = Evacuate::Wanted.value();
-        let both = async {
-            // The proof first: whoever sees the request has it.
+        let all = async {
+            // The request last: whoever sees it has the others.
             attributes.set(PROOF, node, &proof).await?;
+            attributes.set(POWER, node, power_wish(self.power_on)).await?;
             attributes.set(EVACUATE, node, &wanted).await
         };
-        match timeout(within, both).await {
+        match timeout(within, all).await {
             Ok(set) => set.map_err(|error| error.to_string()),
             Err(_) => Err("the cluster does not answer in time".into()),
         }

@@ -10,6 +10,9 @@ pub const EVACUATE: &str = "evacuate";
 /// The attribute with the signed proof, so that another controller's engine has it too.
 pub const PROOF: &str = "fence-proof";
 
+/// The attribute that says whether the host is to be switched on once its guests are elsewhere.
+pub const POWER: &str = "fence-power";
+
 const UPDATER: &str = "attrd_updater";
 /// How `attrd_updater` says that there is no such attribute.
 const NO_SUCH: i32 = 105;
@@ -110,6 +113,16 @@ impl Attributes {
             _ => Err(AttributeError::Refused(ended.why())),
         }
     }
+}
+
+/// What [`POWER`] says.
+pub fn power_wish(on: bool) -> &'static str {
+    if on { "on" } else { "off" }
+}
+
+/// The value of a node.
+pub fn value_of<'a>(values: &'a [Value], node: &NodeName) -> Option<&'a str> {
+    values.iter().find(|value| value.node == node.as_str()).map(|value| value.value.as_str())
 }
 
 /// Reads `name="evacuate" host="compute1" value="no"`, one a line.

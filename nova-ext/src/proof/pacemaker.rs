@@ -96,6 +96,11 @@ pub fn history(text: &str) -> Result<Vec<FenceEvent>, BadXml> {
     xml::history(text)
 }
 
+/// Whether the output of `crm_mon -1 --output-as=xml` has the node online and clean.
+pub fn is_online(text: &str, node: &NodeName) -> Result<bool, BadXml> {
+    xml::is_online(text, node.as_str())
+}
+
 /// The proof of a completed entry that is newer than `seen`, the node's last sign of life.
 pub fn completed(
     events: &[FenceEvent],

@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::Shared;
+use super::{Shared, alive};
+use crate::cloud::Cloud;
 use crate::engine::Read;
 use crate::engine::Trouble;
 use crate::engine::run::Proofs;
@@ -21,11 +22,12 @@ const TWO_LOOKS: Duration = Duration::from_secs(20);
 /// The engine's view of proofs.
 pub(super) struct Known {
     shared: Arc<Shared>,
+    cloud: Cloud,
 }
 
 impl Known {
-    pub(super) fn new(shared: Arc<Shared>) -> Self {
-        Self { shared }
+    pub(super) fn new(shared: Arc<Shared>, cloud: Cloud) -> Self {
+        Self { shared, cloud }
     }
 }
 
@@ -43,6 +45,13 @@ impl Proofs for Known {
             Ok((proofs.current(&of).cloned(), proofs.is_on(&of)))
         })
         .await?;
+        if let Some(known) = &proof
+            && let Some(why) = alive::sign(&self.shared, &self.cloud, known, false).await
+        {
+            info!(%host, "it is not proven off any more: {why}");
+            end(self.shared.config.files.proofs(), host.clone()).await?;
+            return Ok(None);
+        }
         if proof.is_some() || on {
             return Ok(proof);
         }
@@ -76,14 +85,22 @@ async fn reads_off(
 
 /// A device that says nothing says nothing against the proof: boards lose their power with the host.
 pub(super) async fn reads_on(map: Option<&Map>, names: &crate::config::Names, host: &HostName) -> bool {
-    let Some(map) = map else { return false };
+    reads(map, names, host).await == Some(PowerState::On)
+}
+
+/// What its power device says, if it has one that answers.
+pub(super) async fn reads(
+    map: Option<&Map>,
+    names: &crate::config::Names,
+    host: &HostName,
+) -> Option<PowerState> {
     let name = names.power(host).parse().unwrap_or_else(|_| host.clone());
-    let Ok(mut device) = map.device(&name) else { return false };
+    let mut device = map?.device(&name).ok()?;
     match power::status(device.as_mut(), ONE_LOOK).await {
-        Ok(outcome) => outcome.state == PowerState::On,
+        Ok(outcome) => Some(outcome.state),
         Err(error) => {
             warn!(%host, "its power cannot be read: {error}");
-            false
+            None
         }
     }
 }

@@ -16,7 +16,7 @@ use crate::engine::Trouble;
 use crate::engine::comeback::{Comebacks, Do, Happened, Rules, ServiceState, Wanted};
 use crate::engine::journal::Entry;
 use crate::engine::run::Order;
-use crate::handover::{Attributes, EVACUATE, Evacuate, PROOF};
+use crate::handover::{Attributes, EVACUATE, Evacuate, PROOF, on_since};
 use crate::hooks::{Occasion, Point};
 use crate::ids::{HostName, IncidentId};
 use crate::power;
@@ -148,7 +148,8 @@ async fn carry_out(cloud: &Cloud, shared: &Shared, order: Do) -> Option<Happened
             if let Some(node) = node(shared, &host) {
                 let attributes = Attributes::new(TOOL);
                 let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
-                let _ = attributes.remove(PROOF, &node).await;
+                // For the other controllers, whose files still say that it was off.
+                let _ = attributes.set(PROOF, &node, &on_since(Stamp::now())).await;
             }
             return None;
         }
@@ -232,7 +233,8 @@ pub(crate) async fn run_canary(program: PathBuf, host: &HostName, within: Durati
     }
 }
 
-fn node(shared: &Shared, host: &HostName) -> Option<crate::ids::NodeName> {
+/// The host's node in the cluster.
+pub(super) fn node(shared: &Shared, host: &HostName) -> Option<crate::ids::NodeName> {
     let short = || host.as_str().split('.').next().and_then(|name| name.parse().ok());
     shared.names.node(host).cloned().or_else(short)
 }

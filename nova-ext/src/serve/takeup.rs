@@ -1,22 +1,27 @@
 //! Requests: found, checked, given to the engine, and forgotten when they have ended.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinSet;
 use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::watchers::Watcher;
-use super::{Shared, controller, proofs, switches};
+use super::{Shared, alive, controller, proofs, switches};
 use crate::cloud::{Cloud, ServiceChange};
 use crate::config::{NameError, known_hosts, remember_hosts};
 use crate::engine::comeback::Wanted;
 use crate::engine::journal::{Entry, Event, Outcome};
 use crate::engine::run::Order;
 use crate::engine::{Answer, Request as EngineRequest};
-use crate::handover::{Attributes, EVACUATE, Evacuate, PROOF, Queue, Request, Value, Wish};
+use crate::handover::{
+    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Value, Wish, is_on, power_wish,
+    value_of,
+};
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::proof::FenceProof;
 use crate::proof::signed::Signer;
@@ -32,16 +37,45 @@ const NO_CLUSTER: Duration = Duration::from_secs(10);
 const STALE: u64 = 60;
 /// For a tool of the cluster.
 const TOOL: Duration = Duration::from_secs(5);
+/// The same when everything is to end.
+const LAST: Duration = Duration::from_secs(3);
 
-/// Hosts whose requests are under way here.
-static BUSY: Mutex<BTreeSet<HostName>> = Mutex::new(BTreeSet::new());
+/// Hosts whose requests are under way here, with the nodes of those that are evacuated.
+static BUSY: Mutex<BTreeMap<HostName, Option<NodeName>>> = Mutex::new(BTreeMap::new());
+/// Whether this engine ends: from then on it holds nothing any more.
+static LEAVING: AtomicBool = AtomicBool::new(false);
 
-fn begin(host: &HostName) -> bool {
-    BUSY.lock().unwrap_or_else(PoisonError::into_inner).insert(host.clone())
+fn busy() -> MutexGuard<'static, BTreeMap<HostName, Option<NodeName>>> {
+    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+fn begin(taken: &Taken) -> bool {
+    let mut busy = busy();
+    let free = !busy.contains_key(&taken.host);
+    if free {
+        busy.insert(taken.host.clone(), taken.evacuates.then(|| taken.node.clone()));
+    }
+    free
 }
 
 fn over(host: &HostName) {
-    BUSY.lock().unwrap_or_else(PoisonError::into_inner).remove(host);
+    busy().remove(host);
+}
+
+/// What is under way here is for another controller from now on, and not only when it has not been renewed for long.
+pub(super) async fn hand_over() {
+    LEAVING.store(true, Ordering::SeqCst);
+    let nodes: Vec<NodeName> = busy().values().flatten().cloned().collect();
+    let told: JoinSet<()> = nodes
+        .into_iter()
+        .map(|node| async move {
+            match Attributes::new(LAST).set(EVACUATE, &node, &Evacuate::Wanted.value()).await {
+                Ok(()) => info!(%node, "its evacuation is for another controller now"),
+                Err(error) => info!(%node, "no other controller is told: {error}"),
+            }
+        })
+        .collect();
+    told.join_all().await;
 }
 
 /// A request as far as the engine needs it.
@@ -103,6 +137,7 @@ async fn one_file(
     request: Request,
     complained: &mut BTreeSet<String>,
 ) {
+    let told = request.marked == Marked::Done;
     match request.wish {
         Wish::Return => {
             let Request { host, id: incident, power_on, by, .. } = request;
@@ -111,8 +146,16 @@ async fn one_file(
                 let _ = queue.remove(incident);
             }
         }
-        Wish::Evacuate => match proof(shared, &request.host, request.proof.as_deref()).await {
-            Ok(proof) => {
+        // Looked at before the proof: asking takes its time.
+        Wish::Evacuate if busy().contains_key(&request.host) => {}
+        Wish::Evacuate => match proof(shared, cloud, &request.host, request.proof.as_deref(), told).await {
+            Ok(None) => {
+                // Another controller's engine has done it, or somebody has switched the host on.
+                if let Err(error) = queue.remove(request.id) {
+                    warn!(incident = %request.id, "{error}");
+                }
+            }
+            Ok(Some(proof)) => {
                 let taken = Taken {
                     incident: request.id,
                     host: request.host,
@@ -144,7 +187,7 @@ pub(super) async fn attributes(
 ) {
     let attributes = Attributes::new(TOOL);
     let mut complained: BTreeSet<String> = BTreeSet::new();
-    let mut powered: BTreeMap<String, String> = BTreeMap::new();
+    let mut powered: BTreeMap<String, Stamp> = BTreeMap::new();
     loop {
         let values = match attributes.values(EVACUATE).await {
             Ok(values) => values,
@@ -166,14 +209,15 @@ pub(super) async fn attributes(
         let proofs = attributes.values(PROOF).await.unwrap_or_default();
         for proof in &proofs {
             // Somebody has switched it on, on another controller.
-            if proof.value.starts_with("on ")
-                && powered.insert(proof.node.clone(), proof.value.clone()).as_ref() != Some(&proof.value)
+            if let Some(since) = is_on(&proof.value)
+                && powered.insert(proof.node.clone(), since) != Some(since)
             {
-                powered_on(&shared, &proof.node).await;
+                powered_on(&shared, &proof.node, since).await;
             }
         }
         for value in open {
             let line = proofs.iter().find(|proof| proof.node == value.node).map(|proof| proof.value.clone());
+            let line = line.filter(|line| is_on(line).is_none());
             if let Err(why) = one_attribute(&shared, &cloud, &wanted, &value, line).await
                 && complained.insert(format!("{}: {why}", value.node))
             {
@@ -196,10 +240,17 @@ fn is_open(value: &str) -> bool {
     }
 }
 
-async fn powered_on(shared: &Shared, node: &str) {
+async fn powered_on(shared: &Shared, node: &str, since: Stamp) {
     let known = known_hosts(&shared.config.files.known_hosts());
     let Ok(host) = shared.names.resolve(node, None, &known) else { return };
-    if let Err(trouble) = proofs::end(shared.config.files.proofs(), host.clone()).await {
+    let path = shared.config.files.proofs();
+    match proofs::current(path.clone(), host.clone()).await {
+        // It has failed again after that.
+        Ok(Some(proof)) if proof.at() > since => return,
+        Ok(_) => {}
+        Err(trouble) => warn!(%host, "{}", trouble.why),
+    }
+    if let Err(trouble) = proofs::end(path, host.clone()).await {
         warn!(%host, "{}", trouble.why);
     }
     let _ = shared.orders.send(Order::PoweredOn { host }).await;
@@ -214,7 +265,7 @@ async fn one_attribute(
 ) -> Result<(), String> {
     let node: NodeName = value.node.parse().map_err(|error: crate::ids::BadName| error.to_string())?;
     let host = host_of(shared, cloud, &value.node, line.as_deref()).await?;
-    if BUSY.lock().unwrap_or_else(PoisonError::into_inner).contains(&host) {
+    if busy().contains_key(&host) {
         return Ok(());
     }
     let mut line = line;
@@ -223,7 +274,10 @@ async fn one_attribute(
         let service = cloud.compute_service(&host).await.map_err(|error| error.to_string())?;
         line = service.disabled_reason;
     }
-    let proof = proof(shared, &host, line.as_deref()).await?;
+    let Some(proof) = proof(shared, cloud, &host, line.as_deref(), false).await? else {
+        let _ = Attributes::new(TOOL).set(EVACUATE, &node, &Evacuate::Over.value()).await;
+        return Ok(());
+    };
     let taken = Taken {
         incident: IncidentId::of(proof.id()),
         host,
@@ -262,11 +316,33 @@ fn signed_for(error: &NameError, signer: Option<&Signer>, line: Option<&str>) ->
     hosts.into_iter().find(|host| signer.verify(host, line).is_ok())
 }
 
-/// The proof that the host is off: the ledger's, or the signed line's.
-async fn proof(shared: &Shared, host: &HostName, line: Option<&str>) -> Result<FenceProof, String> {
+/// The proof that the host is off: the ledger's, or the signed line's. None: it was off, and is on again.
+async fn proof(
+    shared: &Shared,
+    cloud: &Cloud,
+    host: &HostName,
+    line: Option<&str>,
+    told: bool,
+) -> Result<Option<FenceProof>, String> {
+    let Some(proof) = recorded(shared, host, line).await? else {
+        info!(%host, "not evacuated: it was powered on after it was proven off");
+        return Ok(None);
+    };
+    let Some(why) = alive::sign(shared, cloud, &proof, told).await else { return Ok(Some(proof)) };
+    info!(%host, "what was asked for while it was off is over: {why}");
+    proofs::end(shared.config.files.proofs(), host.clone()).await.map_err(|trouble| trouble.why)?;
+    Ok(None)
+}
+
+async fn recorded(
+    shared: &Shared,
+    host: &HostName,
+    line: Option<&str>,
+) -> Result<Option<FenceProof>, String> {
     let path = shared.config.files.proofs();
-    if let Some(proof) = proofs::current(path.clone(), host.clone()).await.map_err(|trouble| trouble.why)? {
-        return Ok(proof);
+    let known = proofs::current(path.clone(), host.clone()).await.map_err(|trouble| trouble.why)?;
+    if known.is_some() {
+        return Ok(known);
     }
     let signer =
         shared.signer.as_ref().ok_or("no proof on this controller, and no key to check those of others")?;
@@ -274,15 +350,12 @@ async fn proof(shared: &Shared, host: &HostName, line: Option<&str>) -> Result<F
     let proof = signer.verify(host, line).map_err(|refused| format!("the proof is not valid: {refused}"))?;
     // So that powering on ends it here as well.
     proofs::record(path.clone(), proof).await.map_err(|trouble| trouble.why)?;
-    proofs::current(path, host.clone())
-        .await
-        .map_err(|trouble| trouble.why)?
-        .ok_or_else(|| "the host was powered on after it was proven off".into())
+    proofs::current(path, host.clone()).await.map_err(|trouble| trouble.why)
 }
 
 /// Gives it to the engine and follows it to its end.
 fn take(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, taken: Taken) {
-    if !begin(&taken.host) {
+    if !begin(&taken) {
         return;
     }
     let (shared, cloud, wanted) = (Arc::clone(shared), cloud.clone(), wanted.clone());
@@ -329,9 +402,21 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, t
         warn!(%incident, "{error}");
     }
     info!(%incident, %host, ?outcome, "the request has ended");
+    let power_on = power_on || wants_power(&attributes, &node).await;
     if shared.config.comeback.automatic || power_on {
         let _ = wanted.send(Wanted { host, incident, power_on, by: "the engine".into() }).await;
     }
+}
+
+/// Whether the host is to be switched on, as whoever fenced it has told the cluster.
+async fn wants_power(attributes: &Attributes, node: &NodeName) -> bool {
+    let values = attributes.values(POWER).await.unwrap_or_default();
+    let wanted = value_of(&values, node) == Some(power_wish(true));
+    if wanted {
+        // Once.
+        let _ = attributes.set(POWER, node, power_wish(false)).await;
+    }
+    wanted
 }
 
 /// How the engine answered.
@@ -364,7 +449,7 @@ async fn evacuate(
         return Some(Asked::Before(outcome));
     }
     let mut end = end;
-    loop {
+    while !LEAVING.load(Ordering::SeqCst) {
         // Renewed, so that nobody takes it over.
         let begun = Evacuate::Begun { by: controller(), since: Stamp::now().as_secs() };
         let _ = attributes.set(EVACUATE, node, &begun.value()).await;
@@ -373,6 +458,7 @@ async fn evacuate(
             () = sleep(Duration::from_secs(STALE / 2)) => {}
         }
     }
+    None
 }
 
 /// Nothing is to be evacuated: Nova is told that the host is down, and that is all.

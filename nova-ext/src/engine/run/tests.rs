@@ -24,6 +24,7 @@ struct Small {
     down: Arc<AtomicBool>,
     posts: Arc<AtomicU32>,
     hangs: Arc<AtomicBool>,
+    slow: Arc<AtomicBool>,
 }
 
 impl Small {
@@ -95,6 +96,9 @@ impl Compute for Small {
         }
         if self.hangs.load(Ordering::SeqCst) {
             std::future::pending::<()>().await;
+        }
+        if self.slow.load(Ordering::SeqCst) {
+            tokio::time::sleep(Duration::from_secs(2)).await;
         }
         Ok(Some("req-2".into()))
     }
@@ -218,4 +222,41 @@ async fn another_run_goes_on_where_the_first_was_killed() {
     assert_eq!(small.posts.load(Ordering::SeqCst), 20, "nothing twice");
     drop(orders);
     engine.await.unwrap().unwrap();
+}
+
+/// Leaves in the middle: whether all that was asked for is in Nova, and the journal.
+async fn leaves(small: &Small) -> (bool, Vec<Entry>) {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let (orders, receiver) = mpsc::channel(8);
+    let (status, _watched) = watch::channel(Arc::new(Status::default()));
+    let engine = tokio::spawn(run(settings(), journal, small.clone(), (Off, NoHooks), receiver, status));
+    let (order, taken, ended) = request(IncidentId::new_random());
+    orders.send(order).await.unwrap();
+    taken.await.unwrap();
+    while small.posts.load(Ordering::SeqCst) < 5 {
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+    orders.send(Order::Leave).await.unwrap();
+    let all_in_nova = engine.await.unwrap().unwrap();
+    assert!(ended.await.is_err(), "it has not ended");
+    (all_in_nova, Journal::read(folder.path()).unwrap())
+}
+
+#[tokio::test(start_paused = true)]
+async fn who_leaves_hears_what_was_asked_and_begins_nothing() {
+    let small = Small::with(20);
+    small.slow.store(true, Ordering::SeqCst);
+    let (all_in_nova, entries) = leaves(&small).await;
+    assert!(all_in_nova);
+    let count = |wanted: fn(&Event) -> bool| entries.iter().filter(|entry| wanted(&entry.event)).count();
+    let posts = usize::try_from(small.posts.load(Ordering::SeqCst)).unwrap();
+    assert!((5..20).contains(&posts), "{posts}");
+    assert_eq!(count(|event| matches!(event, Event::Posting { .. })), posts);
+    assert_eq!(count(|event| matches!(event, Event::Posted { .. })), posts);
+
+    let small = Small::with(20);
+    small.hangs.store(true, Ordering::SeqCst);
+    let (all_in_nova, _) = leaves(&small).await;
+    assert!(!all_in_nova, "what was not answered may still come to something");
 }

@@ -46,6 +46,27 @@ fn history_is_read() {
 }
 
 #[test]
+fn a_node_is_online_if_it_is_clean() {
+    let online = |state: &str| {
+        let text = format!(
+            r#"<pacemaker-result><nodes><node name="compute-1" {state} type="remote"/></nodes><resources>
+            <resource id="w"><node name="compute-1" id="compute-1" cached="true"/></resource></resources></pacemaker-result>"#
+        );
+        is_online(&text, &"compute-1".parse().unwrap()).unwrap()
+    };
+    assert!(online(r#"online="true" unclean="false" pending="false""#));
+    for state in [
+        r#"online="false" unclean="false" pending="false""#,
+        r#"online="true" unclean="true" pending="false""#,
+        r#"online="true" unclean="false" pending="true""#,
+        "",
+    ] {
+        assert!(!online(state), "{state}");
+    }
+    assert!(is_online("<crm_mon", &"compute-1".parse().unwrap()).is_err());
+}
+
+#[test]
 fn times_of_all_zones() {
     for text in ["2026-11-30 10:00:00Z", "2026-11-30 15:30:00.999 +05:30", "2026-11-30 04:00:00 -06:00"] {
         assert_eq!(

@@ -72,6 +72,22 @@ pub(super) fn history(text: &str) -> Result<Vec<FenceEvent>, BadXml> {
     if is_result { Ok(events) } else { Err(BadXml("it is no pacemaker-result".into())) }
 }
 
+pub(super) fn is_online(text: &str, node: &str) -> Result<bool, BadXml> {
+    let mut online = false;
+    elements(text, |name, get| {
+        // Where a resource runs is said with elements of this name, too.
+        let is = |what: &str, word: &str| get(what).is_some_and(|value| value == word);
+        let named = get("name").is_some_and(|it| it.eq_ignore_ascii_case(node));
+        online |= name == "node"
+            && named
+            && is("online", "true")
+            && is("unclean", "false")
+            && is("pending", "false");
+        Ok(())
+    })?;
+    Ok(online)
+}
+
 /// `2026-11-30 10:00:00.123456 +01:00`, with or without fraction, `Z` for +00:00.
 pub(super) fn time(text: &str) -> Option<Stamp> {
     let text = text.trim();
