@@ -22,7 +22,9 @@ pub(super) async fn prove(
     within: Duration,
 ) -> Result<(FenceProof, Option<String>), String> {
     let mut cib = Program::new("cibadmin").with(["--query", "--scope", "configuration"]);
-    let mut events = Program::new("stonith_admin").with(["--history", node.as_str(), "--output-as", "xml"]);
+    // Only with --verbose does it say what is under way and what has failed, and not one success alone.
+    let history_of = ["--history", node.as_str(), "--verbose", "--output-as", "xml"];
+    let mut events = Program::new("stonith_admin").with(history_of);
     cib.kept = LARGEST;
     events.kept = LARGEST;
     let (cib, events) = tokio::join!(cib.run(within), events.run(within));

@@ -86,7 +86,7 @@ pub async fn pacemaker_level(
 }
 
 async fn history(node: &NodeName, within: Duration) -> Result<Vec<FenceEvent>, EvidenceError> {
-    let arguments = ["--history".to_owned(), node.to_string(), "--output-as=xml".to_owned()];
+    let arguments = ["--history", node.as_str(), "--verbose", "--output-as=xml"].map(str::to_owned);
     let tool = Program { kept: PRINTED, ..Program::new("stonith_admin").with(arguments) };
     let text = output("stonith_admin", tool.run(within).await?)?;
     Ok(pacemaker::history(&text)?)

@@ -91,7 +91,7 @@ pub enum NoProof {
     },
 }
 
-/// The entries in the output of `stonith_admin --history NODE --output-as=xml`.
+/// The entries in the output of `stonith_admin --history NODE --verbose --output-as=xml`.
 pub fn history(text: &str) -> Result<Vec<FenceEvent>, BadXml> {
     xml::history(text)
 }
