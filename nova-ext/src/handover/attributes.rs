@@ -14,8 +14,9 @@ pub const PROOF: &str = "fence-proof";
 pub const POWER: &str = "fence-power";
 
 const UPDATER: &str = "attrd_updater";
-/// How `attrd_updater` says that there is no such attribute.
+/// How `attrd_updater` says that there is no such attribute: by its exit code, or (Pacemaker 2.1.5) in words.
 const NO_SUCH: i32 = 105;
+const NO_SUCH_WORDS: &str = "attribute does not exist";
 
 /// What `evacuate` says of a node.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -110,6 +111,7 @@ impl Attributes {
         match ended.code {
             Some(0) => Ok(ended.output),
             Some(NO_SUCH) => Ok(String::new()),
+            _ if ended.errors.contains(NO_SUCH_WORDS) => Ok(String::new()),
             _ => Err(AttributeError::Refused(ended.why())),
         }
     }
