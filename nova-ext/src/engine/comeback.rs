@@ -270,7 +270,14 @@ impl Comebacks {
             }),
             Happened::Open(host, read) => self.answer(&host, now, |it| match read {
                 Ok(0) => it.enter(Step::Quarantine, now),
-                Ok(open) => it.again(format!("{open} evacuations from it are not completed"), now),
+                // Nova itself does this at no other time.
+                Ok(open) => it.again(
+                    format!(
+                        "{open} evacuations from it are not completed: its nova-compute completes them when it starts, and \
+                         has to be started once more for those that ended later"
+                    ),
+                    now,
+                ),
                 Err(trouble) => it.again(trouble.why, now),
             }),
             Happened::ForcedUp(host, read) => self.forced_up(&host, read, now),

@@ -523,6 +523,22 @@ impl World {
         guest.running = !stays_stopped;
     }
 
+    /// A host's nova-compute starts while servers are on their way from it: their migrations are completed for it. They
+    /// arrive all the same, so much later.
+    pub(super) fn source_starts(&mut self, name: &str, later: Duration) {
+        let source = host(name);
+        let mut arriving = Vec::new();
+        for one in self.rows.iter_mut().filter(|one| one.source == source) {
+            if RowState::parse(&one.row.status).is_alive() && one.row.destination.is_some() {
+                one.row.status = "completed".into();
+                arriving.push(one.row.number);
+            }
+        }
+        for number in arriving {
+            self.push(later, Ev::Settle(number));
+        }
+    }
+
     /// Every server is on a living host, running if and only if its owner had not stopped it, and was never asked for
     /// twice at a time.
     pub(super) fn check_all_well(&self, context: &str) {

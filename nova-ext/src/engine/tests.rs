@@ -332,6 +332,19 @@ fn the_third_failure_in_an_hour_is_quarantine() {
 }
 
 #[test]
+fn what_the_source_calls_completed_is_followed_to_its_end() {
+    let mut world = world(6, true);
+    world.request("c1");
+    world.run_until(HOUR, |world| world.rows.iter().filter(|one| one.row.destination.is_some()).count() == 6);
+    assert_eq!(world.alive(), 6);
+    world.source_starts("c1", Duration::from_secs(120));
+    world.input(Input::PoweredOn { host: host("c1") });
+    world.run(HOUR);
+    world.check_all_well("completed too early");
+    assert_eq!(world.posts.values().copied().collect::<Vec<_>>(), [1; 6]);
+}
+
+#[test]
 fn the_same_host_again_is_the_same_incident() {
     let mut world = world(10, true);
     let Answer::TakenUp(first) = world.request("c1") else { panic!("it is new") };

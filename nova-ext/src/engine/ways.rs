@@ -354,7 +354,9 @@ impl Incident {
         };
         let waited = now.saturating_sub(since);
         let Some(host) = look.host.clone().filter(|host| *host != self.host) else {
-            if waited < LANDING {
+            // A source whose nova-compute starts calls evacuations completed that are still under way.
+            let under_way = Duration::from_secs(shared.policy.patience.migrating_seconds.into());
+            if waited < if look.task_state.is_some() { under_way.max(LANDING) } else { LANDING } {
                 shared.at(LOOK, Timer::Look(incident, server));
             } else {
                 let why = "Nova says that it has moved and has it here: look at it";

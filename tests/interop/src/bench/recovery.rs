@@ -61,7 +61,7 @@ fn theirs(cloud: &Cloud, servers: usize) -> Result<Value> {
 fn ours(cloud: &Cloud, servers: usize) -> Result<Value> {
     let ours = Ours::new(cloud, "bench")?;
     ours.use_boards(cloud)?;
-    let mut engine = ours.engine()?;
+    let engine = ours.engine()?;
     let mut fenced = 0.0;
     let outcome = race(cloud, servers, |_| {
         let began = Instant::now();

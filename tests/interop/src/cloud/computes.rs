@@ -119,7 +119,12 @@ impl Cloud {
 
     /// Deletes all servers and brings all hosts back to how they were at the beginning.
     pub fn reset(&self) -> Result<()> {
+        for unit in super::SERVICES {
+            self.service("start", unit)?;
+        }
+        self.wait_api()?;
         // They come up while the servers go: their start takes longest.
+        let mut started = Vec::new();
         for host in &self.computes {
             let _ = fs::remove_file(self.node.path(&format!("/etc/cloud/guests-{host}.json"))?);
             let power = self.node.path(&format!("/run/cloud/power-{host}"))?;
@@ -127,23 +132,41 @@ impl Cloud {
                 fs::write(power, "1")?;
             }
             if !self.compute_runs(host)? {
+                // What Placement knows of it is told when it starts, or while it is up.
+                self.enable(host)?;
+                started.push((host, self.reports(host)?));
                 self.start_compute(host)?;
             }
         }
-        for unit in super::SERVICES {
-            self.service("start", unit)?;
-        }
-        self.wait_api()?;
         self.delete_servers()?;
         self.sql("delete from nova_cell1.migrations")?;
         self.forget_more()?;
         for host in &self.computes {
-            let service = self.compute_service(host)?;
-            if service["forced_down"] == true || service["status"] != "enabled" {
-                let change = json!({"forced_down": false, "status": "enabled"});
-                self.set_compute_service(host, &change)?.ok().context(host)?;
+            if self.compute_service(host)?["forced_down"] == true {
+                self.set_compute_service(host, &json!({"forced_down": false}))?.ok().context(host)?;
             }
         }
-        self.wait_up(&self.computes)
+        // Nova takes one that died a moment ago for up: what it says of itself after its start counts.
+        for (host, before) in started {
+            wait::until(super::START, &format!("{host} to have started"), || {
+                Ok((self.reports(host)? != before).then_some(()))
+            })?;
+        }
+        self.wait_up(&self.computes)?;
+        self.computes.iter().try_for_each(|host| self.enable(host))
+    }
+
+    /// How often a host's nova-compute has reported, which it does when it has started.
+    fn reports(&self, host: &str) -> Result<String> {
+        self.sql(&format!(
+            "select report_count from nova_cell1.services where host = '{host}' and `binary` = 'nova-compute' and deleted = 0"
+        ))
+    }
+
+    fn enable(&self, host: &str) -> Result<()> {
+        if self.compute_service(host)?["status"] != "enabled" {
+            self.set_compute_service(host, &json!({"status": "enabled"}))?.ok().context(host)?;
+        }
+        Ok(())
     }
 }

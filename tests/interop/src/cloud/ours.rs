@@ -5,6 +5,7 @@ use std::fs::{self, File};
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
+use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use nova_ext::engine::journal::{Entry, Journal};
@@ -150,9 +151,8 @@ impl Ours {
         self.wait_ready(engine)
     }
 
-    fn wait_ready(&self, mut engine: Running) -> Result<Running> {
-        wait::until(secs(60), "the engine to take orders", || {
-            engine.check()?;
+    fn wait_ready(&self, engine: Running) -> Result<Running> {
+        engine.until(secs(60), "the engine to take orders", || {
             let status = self.told(&["status", "--json"])?;
             let status: serde_json::Value = serde_json::from_str(&status).context(&status)?;
             let of =
@@ -167,7 +167,8 @@ impl Ours {
         let log = self.dir.join("engine.log");
         let out = File::options().create(true).append(true).open(&log)?;
         command.stdin(Stdio::null()).stdout(out.try_clone()?).stderr(out).process_group(0);
-        Ok(Running { child: command.spawn().context("the engine")?, log })
+        let child = command.spawn().context("the engine")?;
+        Ok(Running { id: child.id(), child: Mutex::new(child), log })
     }
 
     /// What the engine has written down.
@@ -182,41 +183,56 @@ impl Ours {
 
 /// A program of ours that runs; killed when dropped.
 pub struct Running {
-    child: Child,
+    child: Mutex<Child>,
+    id: u32,
     log: PathBuf,
 }
 
 impl Running {
     /// Ends it at once, as a power cut does.
-    pub fn kill(&mut self) -> Result<()> {
-        self.child.kill()?;
-        self.child.wait().map(drop).context("waiting for its end")
+    pub fn kill(&self) -> Result<()> {
+        let mut child = self.child();
+        child.kill()?;
+        child.wait().map(drop).context("waiting for its end")
     }
 
     /// Asks it to end, and waits until it has.
-    pub fn stop(&mut self, within: Duration) -> Result<i32> {
-        run::host(&["kill", "-TERM", &self.child.id().to_string()])?;
+    pub fn stop(&self, within: Duration) -> Result<i32> {
+        run::host(&["kill", "-TERM", &self.id.to_string()])?;
         self.wait_end(within)
     }
 
     /// Waits until it has ended by itself, and gives the exit code; -1 after a signal.
-    pub fn wait_end(&mut self, within: Duration) -> Result<i32> {
+    pub fn wait_end(&self, within: Duration) -> Result<i32> {
         wait::until(within, "a program of ours to end", || {
-            Ok(self.child.try_wait()?.map(|status| status.code().unwrap_or(-1)))
+            Ok(self.child().try_wait()?.map(|status| status.code().unwrap_or(-1)))
         })
     }
 
     /// The PID.
     pub fn id(&self) -> u32 {
-        self.child.id()
+        self.id
     }
 
     /// Says so if it has ended.
-    pub fn check(&mut self) -> Result<()> {
-        match self.child.try_wait()? {
+    pub fn check(&self) -> Result<()> {
+        match self.child().try_wait()? {
             None => Ok(()),
             Some(status) => fail(format!("it has ended ({status}): {}", self.log())),
         }
+    }
+
+    /// Waits as [`wait::until`] does, and gives up at once if it ends.
+    pub fn until<T>(
+        &self,
+        within: Duration,
+        what: &str,
+        mut condition: impl FnMut() -> Result<Option<T>>,
+    ) -> Result<T> {
+        wait::until(within, what, || match self.check() {
+            Err(ended) => Ok(Some(Err(ended))),
+            Ok(()) => Ok(condition().context(self.log())?.map(Ok)),
+        })?
     }
 
     /// The last lines that it has printed.
@@ -225,11 +241,14 @@ impl Running {
         let lines: Vec<_> = text.lines().collect();
         lines.get(lines.len().saturating_sub(20)..).unwrap_or_default().join("\n")
     }
+
+    fn child(&self) -> MutexGuard<'_, Child> {
+        self.child.lock().unwrap_or_else(PoisonError::into_inner)
+    }
 }
 
 impl Drop for Running {
     fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
+        let _ = self.kill();
     }
 }

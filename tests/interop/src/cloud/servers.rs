@@ -117,13 +117,13 @@ impl Cloud {
             new.retain(|server| !known.iter().any(|old| old.id == server.id));
             if let Some(lost) = new.iter().find(|server| server.status == "ERROR") {
                 let why = self.admin.get(&format!("/servers/{}", lost.id))?;
-                return fail(format!("{lost:?}: {}", why["server"]["fault"]["message"]));
+                return Ok(Some(fail(format!("{lost:?}: {}", why["server"]["fault"]["message"]))));
             }
             let ready =
                 new.iter().filter(|server| server.status == "ACTIVE" && hosts.contains(&&*server.host));
             let ids: Vec<_> = ready.map(|server| server.id.clone()).collect();
-            if ids.len() == count { Ok(Some(ids)) } else { fail(format!("{} are there", ids.len())) }
-        })
+            if ids.len() == count { Ok(Some(Ok(ids))) } else { fail(format!("{} are there", ids.len())) }
+        })?
     }
 
     fn ask_for(&self, wish: &Wish<'_>) -> Result<()> {

@@ -4,7 +4,7 @@ use pcmk_interop::cloud::Cloud;
 use pcmk_interop::cloud::calls;
 use pcmk_interop::cloud::ours::Ours;
 use pcmk_interop::cloud::servers::Wish;
-use pcmk_interop::wait::{self, secs};
+use pcmk_interop::wait::secs;
 use pcmk_interop::{Result, fail};
 
 use super::incident::{HOST, Incident, controller};
@@ -53,9 +53,8 @@ pub(crate) fn keystone(cloud: &Cloud) -> Result<()> {
     if output.code() != 0 || told != 1 || cloud.board_is_on(HOST)? {
         return fail(format!("fencing: {}: {}", output.code(), output.stderr));
     }
-    let mut engine = ours.start_engine()?;
-    wait::until(secs(30), "the engine to say what it waits for", || {
-        engine.check()?;
+    let engine = ours.start_engine()?;
+    engine.until(secs(30), "the engine to say what it waits for", || {
         Ok(engine.log().contains("has expired").then_some(()))
     })?;
     if !calls::evacuations(&cloud.calls(&mark)?).is_empty() {

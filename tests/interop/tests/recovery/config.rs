@@ -58,7 +58,7 @@ pub(crate) fn fence_agent(cloud: &Cloud) -> Result<()> {
         "",
         &["the password of user \"admin\" is wrong"],
     )?;
-    let small = boards.replace("\"admin\"", "\"watcher\"").replace("of-the-board", "of-the-watch");
+    let small = boards.replace("driver = \"ipmi\"", "driver = \"ipmi\"\nprivlvl = \"user\"");
     ours.write("power.toml", &small)?;
     fails("a small role at the board", &ours, "off", HOST, "", &["privilege level"])?;
     ours.use_boards(cloud)?;
@@ -133,7 +133,7 @@ pub(crate) fn nova_ha(cloud: &Cloud) -> Result<()> {
     )?;
     for (name, bad) in [("no mode", ""), ("a mode that does not exist", "mode = \"some\"\n")] {
         ours.write("policy.toml", bad)?;
-        let mut engine = ours.start_engine()?;
+        let engine = ours.start_engine()?;
         if engine.wait_end(secs(30))? != 1 || !engine.log().contains("policy.toml") {
             return fail(format!("{name}: the engine says: {}", engine.log()));
         }

@@ -18,7 +18,7 @@ use super::incident::{HOST, Incident, OTHERS, check_stopped, controller, each_on
 /// At a microversion: 50 servers, in pages, each once. The first request reaches Nova within a second of the hand-over.
 fn at(cloud: &Cloud, version: Option<&str>) -> Result<()> {
     let incident = Incident::begin(cloud, 50, &Login { version, ..cloud.login() })?;
-    incident.wait_moved(secs(400))?;
+    incident.wait_moved(secs(180))?;
     incident.check_once()?;
     let times = incident.times()?;
     let request = times.requested.saturating_sub(times.told);
@@ -107,7 +107,7 @@ pub(crate) fn scheduler_down(cloud: &Cloud) -> Result<()> {
         Ok((services.pointer("/services/0/state") == Some(&Value::from("down"))).then_some(()))
     })?;
     let incident = incident.fenced()?;
-    wait::until(secs(60), "the engine to say that there is no scheduler", || {
+    incident.engine.until(secs(60), "the engine to say that there is no scheduler", || {
         let held = |event: &Event| matches!(event, Event::Gate { gate: Gate::Scheduler, why, .. } if why.contains("alive"));
         Ok(incident.journal()?.iter().any(|entry| held(&entry.event)).then_some(()))
     })?;
@@ -126,14 +126,14 @@ pub(crate) fn no_capacity(cloud: &Cloud) -> Result<()> {
         cloud.set_compute_service(host, &json!({"status": "disabled"}))?.ok()?;
     }
     let incident = incident.fenced()?;
-    wait::until(secs(60), "evacuations that fail", || {
+    incident.engine.until(secs(60), "evacuations that fail", || {
         let failed = cloud.evacuations(HOST)?.iter().filter(|one| one.status == "error").count();
         Ok((failed > 0).then_some(()))
     })?;
     for host in OTHERS {
         cloud.set_compute_service(host, &json!({"status": "enabled"}))?.ok()?;
     }
-    incident.wait_moved(secs(300))?;
+    incident.wait_moved(secs(180))?;
     // A request may follow one that has failed; two that live may not be.
     let all = cloud.evacuations(HOST)?;
     for id in &incident.servers {
@@ -149,33 +149,26 @@ pub(crate) fn no_capacity(cloud: &Cloud) -> Result<()> {
 }
 
 /// Somebody switches the host on while its servers are being moved: nothing more is asked for, what is under way is
-/// followed to its end, and every server is in one place and runs.
+/// followed to its end, and every server is in one place and runs. What ends after the host's nova-compute has started
+/// keeps the host out until it is started once more, and the journal says so.
 pub(crate) fn comes_back_in_the_middle(cloud: &Cloud) -> Result<()> {
     for host in OTHERS {
         cloud.guests(host, 2.0, false)?;
     }
-    let servers = cloud.boot(&Wish::new("guest", HOST, 24))?;
+    let servers = cloud.boot(&Wish::new("guest", HOST, 30))?;
     let ours = controller(cloud, "engine")?;
     ours.add_to_policy("[limits]\ninitial = 2\nminimum = 2\nmaximum = 2\n")?;
+    ours.add_to_configuration("[return]\npatience = \"10s\"\n")?;
     let incident = Incident::with(cloud, servers, ours)?.fenced()?;
     incident.wait_left(2)?;
     let output = cloud.their_switch("on", HOST)?;
     if output.code() != 0 {
         return fail(format!("fence_ipmilan: {}", output.stderr));
     }
-    let outcome = wait::until(secs(120), "the incident to end", || match incident.outcome()? {
-        Some(outcome) => Ok(Some(outcome)),
-        None => fail(incident.engine.log()),
-    })?;
+    let outcome = incident.wait_ended(secs(120))?;
     if outcome != Outcome::CameBack {
         return fail(format!("{outcome}: {}", incident.engine.log()));
     }
-    wait::until(secs(120), "the host to be in service again", || {
-        let service = cloud.compute_service(HOST)?;
-        let back =
-            service["forced_down"] == false && service["status"] == "enabled" && service["state"] == "up";
-        if back { Ok(Some(())) } else { fail(format!("{service}; {}", incident.engine.log())) }
-    })?;
     let accepted = calls::accepted(&incident.calls()?);
     if accepted.len() >= incident.servers.len() || accepted.values().any(|count| *count > 1) {
         return fail(format!("{} were asked for: {accepted:?}", accepted.len()));
@@ -189,5 +182,19 @@ pub(crate) fn comes_back_in_the_middle(cloud: &Cloud) -> Result<()> {
             return fail(format!("{server:?}, {} asked for", if moved { "was" } else { "was not" }));
         }
     }
-    Ok(())
+    if cloud.evacuations(HOST)?.iter().any(|one| one.status != "completed") {
+        incident.engine.until(secs(60), "the journal to say what the host waits for", || {
+            let said =
+                |event: &Event| matches!(event, Event::Returning { step, .. } if step.contains("once more"));
+            Ok(incident.journal()?.iter().any(|entry| said(&entry.event)).then_some(()))
+        })?;
+        cloud.stop_compute(HOST)?;
+        cloud.start_compute(HOST)?;
+    }
+    incident.engine.until(secs(120), "the host to be in service again", || {
+        let service = cloud.compute_service(HOST)?;
+        let back =
+            service["forced_down"] == false && service["status"] == "enabled" && service["state"] == "up";
+        if back { Ok(Some(())) } else { fail(service.to_string()) }
+    })
 }

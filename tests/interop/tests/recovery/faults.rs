@@ -64,7 +64,7 @@ fn row(cloud: &Cloud, proxy: &Proxy, rule: Rule) -> Result<()> {
     proxy.forget();
     proxy.inject(rule);
     let result = incident.fenced().and_then(|incident| {
-        incident.wait_moved(secs(300))?;
+        incident.wait_moved(secs(150))?;
         incident.check_once()
     });
     proxy.heal();
@@ -85,7 +85,7 @@ pub(crate) fn api_down(cloud: &Cloud) -> Result<()> {
     cloud.kill_service("cloud-nova")?;
     cloud.service("start", "cloud-nova")?;
     cloud.wait_api()?;
-    incident.wait_moved(secs(300))?;
+    incident.wait_moved(secs(150))?;
     // What was being answered when it died has left no line in the log of the calls.
     let twice: Vec<_> =
         calls::accepted(&incident.calls()?).into_iter().filter(|(_, count)| *count > 1).collect();

@@ -74,7 +74,7 @@ pub(crate) fn too_many_at_once(cloud: &Cloud) -> Result<()> {
     wait_complete(&ours, &engine, HOST)?;
     let mark = cloud.mark()?;
     fence(&ours, second)?;
-    wait::until(secs(30), "the second host to wait", || {
+    engine.until(secs(30), "the second host to wait", || {
         let held = |event: &Event| matches!(event, Event::Gate { gate: Gate::TooManyHosts, .. });
         Ok(ours.journal()?.iter().any(|entry| held(&entry.event)).then_some(()))
     })?;
@@ -96,9 +96,9 @@ fn standing(cloud: &Cloud, host: &str) -> Result<(bool, bool, bool)> {
 }
 
 fn wait_standing(cloud: &Cloud, engine: &Running, wanted: (bool, bool, bool)) -> Result<()> {
-    wait::until(secs(120), &format!("{HOST} to be (forced down, enabled, up) = {wanted:?}"), || {
+    engine.until(secs(120), &format!("{HOST} to be (forced down, enabled, up) = {wanted:?}"), || {
         let seen = standing(cloud, HOST)?;
-        if seen == wanted { Ok(Some(())) } else { fail(format!("{seen:?}; {}", engine.log())) }
+        if seen == wanted { Ok(Some(())) } else { fail(format!("{seen:?}")) }
     })
 }
 
@@ -183,10 +183,10 @@ pub(crate) fn flaps(cloud: &Cloud) -> Result<()> {
             wait_returned(&ours, failure)?;
         }
     }
-    wait::until(secs(90), "the host to be back but for the operator's word", || {
+    engine.until(secs(90), "the host to be back but for the operator's word", || {
         let waits =
             |event: &Event| matches!(event, Event::Returning { step, .. } if step.contains("quarantine"));
-        if ours.journal()?.iter().any(|one| waits(&one.event)) { Ok(Some(())) } else { fail(engine.log()) }
+        Ok(ours.journal()?.iter().any(|one| waits(&one.event)).then_some(()))
     })?;
     let status = ours.told(&["status"])?;
     if standing(cloud, HOST)? != (true, false, false) || !status.contains(&format!("quarantine: {HOST}")) {

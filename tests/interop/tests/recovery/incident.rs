@@ -74,18 +74,20 @@ impl<'a> Incident<'a> {
         Ok(self)
     }
 
-    /// Waits until all servers run elsewhere and nothing is done to them, and the engine says that it has ended.
+    /// Waits until the engine says that all is done, and all servers run elsewhere.
     pub(crate) fn wait_moved(&self, within: Duration) -> Result<()> {
-        let ended = wait::until(within, "the incident to end", || match self.outcome()? {
-            Some(outcome) => Ok(Some(outcome)),
-            None => fail(self.engine.log()),
-        });
+        let ended = self.wait_ended(within);
         let state = self.check_moved();
         match ended {
             Ok(Outcome::Complete) => state,
             Ok(outcome) => fail(format!("{outcome}: {}", self.engine.log())),
             Err(error) => fail(format!("{error}; {state:?}")),
         }
+    }
+
+    /// Waits until the incident has ended, and says how.
+    pub(crate) fn wait_ended(&self, within: Duration) -> Result<Outcome> {
+        self.engine.until(within, "the incident to end", || Ok(outcome(&self.journal()?, HOST)))
     }
 
     /// Whether all servers run elsewhere and nothing is done to them.
@@ -102,11 +104,6 @@ impl<'a> Incident<'a> {
         fail(format!("{} do not run elsewhere, as {state:?}", open.len()))
     }
 
-    /// How the host's last incident has ended, if it has.
-    pub(crate) fn outcome(&self) -> Result<Option<Outcome>> {
-        Ok(outcome(&self.ours.journal()?, HOST))
-    }
-
     /// The calls of Nova's API since the host was fenced.
     pub(crate) fn calls(&self) -> Result<Vec<Call>> {
         self.cloud.calls(&self.mark)
@@ -119,14 +116,14 @@ impl<'a> Incident<'a> {
 
     /// Waits until so many evacuations were asked for.
     pub(crate) fn wait_requests(&self, count: usize) -> Result<()> {
-        wait::until(secs(60), "requests", || {
+        self.engine.until(secs(60), "requests", || {
             Ok((calls::evacuations(&self.calls()?).len() >= count).then_some(()))
         })
     }
 
     /// Waits until so many servers have left the host.
     pub(crate) fn wait_left(&self, count: usize) -> Result<()> {
-        wait::until(secs(120), "the first servers to have moved", || {
+        self.engine.until(secs(120), "the first servers to have moved", || {
             let done = self.cloud.evacuations(HOST)?.iter().filter(|one| one.status == "done").count();
             Ok((done >= count).then_some(()))
         })

@@ -26,13 +26,13 @@ fn steps(journal: &[Entry]) -> usize {
 
 /// The engine is killed at each step: whenever its journal has grown. In the end all is as if it had not been.
 pub(crate) fn killed_at_each_step(cloud: &Cloud) -> Result<()> {
-    let mut incident = Incident::prepare(cloud, 4, &cloud.login())?;
-    incident = incident.fenced()?;
+    let mut incident = Incident::begin(cloud, 4, &cloud.login())?;
     let (mut kills, mut seen) = (0, 0);
     loop {
         let ended = wait::until_every(SOON, secs(90), "the next step", || {
-            let ended = incident.outcome()?.is_some();
-            Ok((ended || steps(&incident.journal()?) > seen).then_some(ended))
+            let journal = incident.journal()?;
+            let ended = outcome(&journal, HOST).is_some();
+            Ok((ended || steps(&journal) > seen).then_some(ended))
         });
         let ended = ended.context(format!("after {kills} kills: {}", incident.engine.log()))?;
         if ended {
@@ -62,7 +62,7 @@ fn interrupted<'a>(cloud: &'a Cloud, name: &str) -> Result<(Incident<'a>, Vec<St
     stop(cloud, &stopped)?;
     let ours = controller(cloud, name)?;
     ours.add_to_policy("[limits]\ninitial = 3\n")?;
-    let mut incident = Incident::with(cloud, servers, ours)?.fenced()?;
+    let incident = Incident::with(cloud, servers, ours)?.fenced()?;
     incident.wait_left(2)?;
     incident.engine.kill()?;
     Ok((incident, stopped))
@@ -70,12 +70,8 @@ fn interrupted<'a>(cloud: &'a Cloud, name: &str) -> Result<(Incident<'a>, Vec<St
 
 /// What has to be in the end, whoever has done it.
 fn check(incident: &Incident<'_>, other: &Ours, engine: &Running, stopped: &[String]) -> Result<()> {
-    let ended = wait::until(secs(180), "the other engine to end the incident", || {
-        match outcome(&other.journal()?, HOST) {
-            Some(outcome) => Ok(Some(outcome)),
-            None => fail(engine.log()),
-        }
-    })?;
+    let ended = engine
+        .until(secs(120), "the other engine to end the incident", || Ok(outcome(&other.journal()?, HOST)))?;
     if ended != Outcome::Complete {
         return fail(format!("{ended}: {}", engine.log()));
     }
