@@ -135,7 +135,10 @@ impl Told {
             Event::Migration { number, status, destination, .. } => {
                 let state = RowState::parse(status);
                 match way.rows.iter_mut().find(|row| row.number == *number) {
-                    Some(row) => row.state = state,
+                    Some(row) => {
+                        row.state = state;
+                        row.destination.clone_from(destination);
+                    }
                     None => way.rows.push(Known {
                         number: *number,
                         state,

@@ -332,6 +332,23 @@ fn the_third_failure_in_an_hour_is_quarantine() {
 }
 
 #[test]
+fn what_a_journal_knows_is_no_news_after_a_restart() {
+    let mut world = world(1, true);
+    world.request("c1");
+    world.run_until(HOUR, |world| world.rows.iter().any(|one| one.row.status == "done"));
+    world.run_until(HOUR, |world| {
+        world.count(|event| matches!(event, Event::Migration { status, .. } if status == "done")) > 0
+    });
+    for _ in 0..3 {
+        world.restart(true);
+        world.run(Duration::from_millis(500));
+    }
+    world.run(HOUR);
+    world.check_all_well("restarted");
+    assert_eq!(world.count(|event| matches!(event, Event::Migration { status, .. } if status == "done")), 1);
+}
+
+#[test]
 fn what_the_source_calls_completed_is_followed_to_its_end() {
     let mut world = world(6, true);
     world.request("c1");

@@ -15,6 +15,9 @@ use super::incident::{HOST, Incident, OTHERS, check_stopped, controller, each_on
 /// Between looks at the journal of an engine that is to be killed.
 const SOON: Duration = Duration::from_millis(2);
 
+/// More than there are steps: an engine that needs more kills than these goes in a circle.
+const MOST_KILLS: u32 = 150;
+
 /// Steps forward. What every start writes is none: killed at that, it would never come to anything.
 fn steps(journal: &[Entry]) -> usize {
     let forward = |event: &Event| {
@@ -40,6 +43,9 @@ pub(crate) fn killed_at_each_step(cloud: &Cloud) -> Result<()> {
         }
         incident.engine.kill()?;
         kills += 1;
+        if kills > MOST_KILLS {
+            return fail(format!("it comes to nothing: {}", incident.engine.log()));
+        }
         seen = steps(&incident.journal()?);
         incident.engine = incident.ours.start_engine()?;
     }
