@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::core::Engine;
 use super::incident::Incident;
 use super::journal::{Entry, Event, Outcome};
-use super::server::{Known, Stage, Way};
+use super::server::{Judgement, Known, Stage, Way};
 use super::shared::Timer;
 use super::values::{Action, Mono, Now, RowState};
 use crate::ids::{HostName, IncidentId, ServerId};
@@ -128,6 +128,7 @@ impl Told {
         match event {
             Event::Posting { attempt, .. } => {
                 way.attempt = *attempt;
+                way.told = false;
                 self.asked = true;
                 way.stage = Stage::Flying { since: zero, heard: false };
             }
@@ -154,10 +155,18 @@ impl Told {
                 }
             }
             // Nothing came of it: what has ended so far belongs to the past.
-            Event::Refused { .. } | Event::Failed { .. } => {
-                if matches!(event, Event::Failed { .. }) {
+            Event::Refused { .. } => {
+                way.forget_the_past();
+                way.stage = Stage::Checking;
+            }
+            // As it was counted then. It is looked at once more, for nobody has written down what it was like.
+            Event::Failed { why, .. } => {
+                if matches!(way.stage, Stage::Flying { heard: true, .. }) && way.judge() == Judgement::Unseen
+                {
                     way.failures = way.failures.saturating_add(1);
                 }
+                way.count_failure(why, zero);
+                way.told = true;
                 way.forget_the_past();
                 way.stage = Stage::Checking;
             }

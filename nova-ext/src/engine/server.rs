@@ -151,6 +151,8 @@ pub(super) struct Way {
     pub(super) slow: bool,
     /// That it is elsewhere is written down.
     pub(super) moved: bool,
+    /// That its last attempt failed was written down by an engine of before.
+    pub(super) told: bool,
     /// A look, reset, start or stop is under way.
     pub(super) busy: bool,
 }
@@ -177,6 +179,7 @@ impl Way {
             bound: None,
             slow: false,
             moved: false,
+            told: false,
             busy: false,
         }
     }
@@ -218,6 +221,19 @@ impl Way {
             Judgement::Failed
         } else {
             Judgement::Unseen
+        }
+    }
+
+    /// Counts an attempt that migrations show to have failed, by its fault.
+    pub(super) fn count_failure(&mut self, fault: &str, now: Mono) {
+        let seen = self.rows.iter().any(|row| !row.old && row.state == RowState::Failed);
+        if seen && fault.to_ascii_lowercase().contains("no valid host") {
+            self.no_room_since.get_or_insert(now);
+            return;
+        }
+        self.no_room_since = None;
+        if seen {
+            self.failures = self.failures.saturating_add(1);
         }
     }
 

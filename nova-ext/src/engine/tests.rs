@@ -349,6 +349,26 @@ fn what_a_journal_knows_is_no_news_after_a_restart() {
 }
 
 #[test]
+fn a_restart_is_no_failed_attempt() {
+    let mut world = world(1, true);
+    let mut first = true;
+    world.faults = Box::new(move |_, action| {
+        let lost = matches!(action, Action::Post { .. }) && std::mem::take(&mut first);
+        lost.then_some(Fault::LostBefore)
+    });
+    world.request("c1");
+    let failed = |world: &World| world.count(|event| matches!(event, Event::Failed { .. }));
+    world.run_until(HOUR, |world| failed(world) > 0);
+    for _ in 0..10 {
+        world.restart(true);
+        world.run(Duration::from_secs(1));
+    }
+    world.run(HOUR);
+    world.check_all_well("restarted in the pause");
+    assert_eq!((failed(&world), world.posts.values().copied().collect::<Vec<_>>()), (1, vec![1]));
+}
+
+#[test]
 fn what_the_source_calls_completed_is_followed_to_its_end() {
     let mut world = world(6, true);
     world.request("c1");

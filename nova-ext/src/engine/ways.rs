@@ -8,7 +8,7 @@ use super::journal::Event;
 use super::limit::Ending;
 use super::server::{Judgement, Stage};
 use super::shared::{Shared, Timer};
-use super::values::{Action, Fate, Look, Point, PostFailed, Read, RowState};
+use super::values::{Action, Fate, Look, Point, PostFailed, Read};
 use crate::ids::{HostName, IncidentId, ServerId};
 use crate::plan::VmState;
 
@@ -315,15 +315,9 @@ impl Incident {
             return;
         }
         let fault = look.fault.clone().unwrap_or_else(|| "its evacuation failed".to_owned());
-        let no_room = fault.to_ascii_lowercase().contains("no valid host");
-        let seen = way.rows.iter().any(|row| !row.old && row.state == RowState::Failed);
-        if no_room && seen {
-            way.no_room_since.get_or_insert(now);
-        } else {
-            way.no_room_since = None;
-            if seen {
-                way.failures = way.failures.saturating_add(1);
-            }
+        let told = std::mem::take(&mut way.told);
+        if !told {
+            way.count_failure(&fault, now);
         }
         way.forget_the_past();
         way.reset = look.vm_state == VmState::Error || look.task_state.is_some();
@@ -333,7 +327,9 @@ impl Incident {
         let retry = (!hopeless && !self.came_back).then(|| patience.pause(way.attempt));
         let retry_ms = retry.map(|pause| u64::try_from(pause.as_millis()).unwrap_or(u64::MAX));
         let attempt = way.attempt;
-        shared.record(self.id, Event::Failed { server, attempt, why: fault.clone(), retry_ms });
+        if !told {
+            shared.record(self.id, Event::Failed { server, attempt, why: fault.clone(), retry_ms });
+        }
         if retry.is_some() {
             self.pause(server, shared);
         } else if hopeless {

@@ -59,6 +59,7 @@ const TESTS: &[(&str, Test, When)] = &[
     ("engine::no_capacity", Test::Cloud(engine::no_capacity), Always),
     ("engine::comes_back_in_the_middle", Test::Cloud(engine::comes_back_in_the_middle), Always),
     ("faults::unheard", Test::Cloud(faults::unheard), Always),
+    ("faults::uncertain", Test::Cloud(faults::uncertain), Asked),
     ("faults::refusals", Test::Cloud(faults::refusals), Asked),
     ("faults::api_down", Test::Cloud(faults::api_down), Asked),
     ("resume::killed_at_each_step", Test::Cloud(resume::killed_at_each_step), Always),

@@ -7,6 +7,7 @@ use serde_json::{Value, json};
 
 use super::{Cloud, computes};
 use crate::error::{Context, Result};
+use crate::wait;
 
 impl Cloud {
     /// All hosts: those that were there from the beginning, and those that a test has added.
@@ -29,6 +30,12 @@ impl Cloud {
             self.start_compute(host)?;
         }
         self.wait_mapped(&names)?;
+        for host in &names {
+            // Placement knows of it by then; Nova takes it for up before.
+            wait::until(super::START, &format!("{host} to have started"), || {
+                Ok((self.reports(host)?.trim() != "0").then_some(()))
+            })?;
+        }
         self.wait_up(&names)?;
         Ok(names)
     }

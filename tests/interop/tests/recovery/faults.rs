@@ -17,15 +17,24 @@ const LATE: Duration = Duration::from_secs(20);
 
 type Row = (&'static str, Rule);
 
-/// Those that decide about doubles: what Nova did is not what the engine heard.
+/// Nova has done what the engine never heard of: this is what doubles are made of.
 pub(crate) fn unheard(cloud: &Cloud) -> Result<()> {
     rows(
         cloud,
         vec![
             ("time out after Nova has acted", Rule::evacuate(Fault::DelayAfter(LATE)).every(2).times(2)),
+            ("reset after Nova has acted", Rule::evacuate(Fault::ResetAfter).every(2).times(3)),
+        ],
+    )
+}
+
+/// Nobody knows whether Nova has done it.
+pub(crate) fn uncertain(cloud: &Cloud) -> Result<()> {
+    rows(
+        cloud,
+        vec![
             ("cut in the middle of the answer", Rule::evacuate(Fault::Cut(25)).every(2).times(3)),
             ("reset before Nova hears of it", Rule::evacuate(Fault::ResetBefore).every(2).times(3)),
-            ("reset after Nova has acted", Rule::evacuate(Fault::ResetAfter).every(2).times(3)),
             ("time out before Nova acts", Rule::evacuate(Fault::DelayBefore(LATE)).every(2).times(2)),
         ],
     )

@@ -15,15 +15,16 @@ use serde_json::json;
 
 use super::incident::{self, HOST, controller, fence};
 
-/// Waits until a host's last incident has ended as it should.
-fn wait_complete(ours: &Ours, engine: &Running, host: &str) -> Result<()> {
-    let ended =
-        wait::until(secs(300), &format!("the incident of {host} to end"), || {
-            match incident::outcome(&ours.journal()?, host) {
-                Some(outcome) => Ok(Some(outcome)),
-                None => fail(engine.log()),
-            }
-        })?;
+/// Waits until a host's so-manieth incident has ended as it should.
+fn wait_complete(ours: &Ours, engine: &Running, host: &str, failure: usize) -> Result<()> {
+    let what = format!("incident {failure} of {host} to end");
+    let ended = engine.until(secs(120), &what, || {
+        let journal = ours.journal()?;
+        let taken_up =
+            |event: &Event| matches!(event, Event::TakenUp { host: of, .. } if of.as_str() == host);
+        let incidents = journal.iter().filter(|entry| taken_up(&entry.event)).count();
+        Ok(incident::outcome(&journal, host).filter(|_| incidents == failure))
+    })?;
     if ended == Outcome::Complete { Ok(()) } else { fail(format!("{host}: {ended}; {}", engine.log())) }
 }
 
@@ -44,7 +45,7 @@ pub(crate) fn ten_at_once(cloud: &Cloud) -> Result<()> {
         agents.into_iter().try_for_each(|agent| agent.join().map_err(lost)?)
     })?;
     for host in &dying {
-        wait_complete(&ours, &engine, host)?;
+        wait_complete(&ours, &engine, host, 1)?;
     }
     let took = began.elapsed();
     incident::each_once(&calls::accepted(&cloud.calls(&mark)?), servers.len())?;
@@ -71,7 +72,7 @@ pub(crate) fn too_many_at_once(cloud: &Cloud) -> Result<()> {
     ours.add_to_policy("[gates]\nmost_hosts = 1\n")?;
     let engine = ours.engine()?;
     fence(&ours, HOST)?;
-    wait_complete(&ours, &engine, HOST)?;
+    wait_complete(&ours, &engine, HOST, 1)?;
     let mark = cloud.mark()?;
     fence(&ours, second)?;
     engine.until(secs(30), "the second host to wait", || {
@@ -82,7 +83,7 @@ pub(crate) fn too_many_at_once(cloud: &Cloud) -> Result<()> {
         return fail("it was evacuated all the same");
     }
     ours.told(&["go-ahead", second])?;
-    wait_complete(&ours, &engine, second)?;
+    wait_complete(&ours, &engine, second, 1)?;
     let accepted = calls::accepted(&cloud.calls(&mark)?);
     // What the first host's server made of it does not matter: it may have gone to the second.
     let once = waiting.iter().all(|id| accepted.get(id) == Some(&1));
@@ -116,7 +117,7 @@ pub(crate) fn returns(cloud: &Cloud) -> Result<()> {
     cloud.boot(&Wish::new("guest", HOST, 2))?;
     let mark = cloud.mark()?;
     fence(&ours, HOST)?;
-    wait_complete(&ours, &engine, HOST)?;
+    wait_complete(&ours, &engine, HOST, 1)?;
     if standing(cloud, HOST)? != (true, false, false) {
         return fail(format!("after the fencing: {}", cloud.compute_service(HOST)?));
     }
@@ -146,7 +147,7 @@ pub(crate) fn returns(cloud: &Cloud) -> Result<()> {
         .set_compute_service(HOST, &json!({"status": "disabled", "disabled_reason": "disk swap, ann"}))?
         .ok()?;
     fence(&ours, HOST)?;
-    wait_complete(&ours, &engine, HOST)?;
+    wait_complete(&ours, &engine, HOST, 2)?;
     ours.told(&["return", HOST, "--power-on"])?;
     wait_standing(cloud, &engine, (false, false, true))?;
     wait_returned(&ours, 2)?;
@@ -169,7 +170,7 @@ pub(crate) fn flaps(cloud: &Cloud) -> Result<()> {
     for failure in 1..=3 {
         let server = cloud.boot(&Wish::new("guest", HOST, 1))?;
         fence(&ours, HOST)?;
-        wait_complete(&ours, &engine, HOST)?;
+        wait_complete(&ours, &engine, HOST, failure)?;
         if server.iter().any(|id| cloud.server(id).is_ok_and(|it| it.host == HOST || it.status != "ACTIVE")) {
             return fail(format!("failure {failure}: its server does not run elsewhere"));
         }
