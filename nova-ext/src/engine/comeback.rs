@@ -179,6 +179,8 @@ pub struct Standing {
 struct One {
     wanted: Wanted,
     step: Step,
+    /// The step that was written down last.
+    told: Step,
     since: Mono,
     /// A question or order is under way.
     busy: bool,
@@ -260,15 +262,15 @@ impl Comebacks {
             }
             Happened::Quarantined(hosts) => self.quarantined = hosts,
             Happened::Tick => {}
-            Happened::Powered(host, read) => self.answer(&host, now, |it| match read {
+            Happened::Powered(host, read) => self.answer(&host, |it| match read {
                 Ok(()) => it.enter(Step::Compute, now),
                 Err(trouble) => it.again(trouble.why, now),
             }),
-            Happened::Service(host, read) => self.answer(&host, now, |it| match read {
+            Happened::Service(host, read) => self.answer(&host, |it| match read {
                 Ok(service) => it.service(service, now),
                 Err(trouble) => it.again(trouble.why, now),
             }),
-            Happened::Open(host, read) => self.answer(&host, now, |it| match read {
+            Happened::Open(host, read) => self.answer(&host, |it| match read {
                 Ok(0) => it.enter(Step::Quarantine, now),
                 // Nova itself does this at no other time.
                 Ok(open) => it.again(
@@ -281,7 +283,7 @@ impl Comebacks {
                 Err(trouble) => it.again(trouble.why, now),
             }),
             Happened::ForcedUp(host, read) => self.forced_up(&host, read, now),
-            Happened::Canary(host, result) => self.answer(&host, now, |it| match result {
+            Happened::Canary(host, result) => self.answer(&host, |it| match result {
                 Ok(()) => it.enter(Step::Enable, now),
                 Err(why) => {
                     it.again(why, now);
@@ -294,7 +296,6 @@ impl Comebacks {
 
     fn want(&mut self, wanted: Wanted, now: Mono) {
         if let Some(one) = self.hosts.get_mut(&wanted.host) {
-            let before = one.step;
             match one.step {
                 // Asked for once more: power that is wanted now is wanted.
                 Step::Evacuation => one.wanted.power_on |= wanted.power_on,
@@ -302,11 +303,11 @@ impl Comebacks {
                 _ => {}
             }
             one.due = now;
-            self.tell(&wanted.host, before, now);
             return;
         }
         let one = One {
             step: Step::Evacuation,
+            told: Step::Evacuation,
             since: now,
             busy: false,
             due: now,
@@ -323,15 +324,13 @@ impl Comebacks {
         self.hosts.insert(one.wanted.host.clone(), one);
     }
 
-    fn answer(&mut self, host: &HostName, now: Mono, what: impl FnOnce(&mut One)) {
+    fn answer(&mut self, host: &HostName, what: impl FnOnce(&mut One)) {
         let Some(one) = self.hosts.get_mut(host) else { return };
         one.busy = false;
-        let before = one.step;
         // The answer to a question of before it failed again.
-        if before != Step::Evacuation {
+        if one.step != Step::Evacuation {
             what(one);
         }
-        self.tell(host, before, now);
     }
 
     fn forced_up(&mut self, host: &HostName, read: Read<Option<String>>, now: Mono) {
@@ -339,7 +338,7 @@ impl Comebacks {
             let event = Event::ForcedUp { host: host.clone(), request_id: request_id.clone() };
             self.out.push(Do::Record(one.wanted.incident, event));
         }
-        self.answer(host, now, |it| match read {
+        self.answer(host, |it| match read {
             Ok(_) => it.enter(Step::Up, now),
             // Somebody has evacuated from it since it was looked at: wait for the clean-up once more.
             Err(trouble) => {
@@ -357,7 +356,7 @@ impl Comebacks {
                 }
                 self.returned(host);
             }
-            Err(trouble) => self.answer(host, now, |it| it.again(trouble.why, now)),
+            Err(trouble) => self.answer(host, |it| it.again(trouble.why, now)),
         }
     }
 
@@ -368,8 +367,8 @@ impl Comebacks {
         }
     }
 
-    /// Writes down what it waits for now.
-    fn tell(&mut self, host: &HostName, before: Step, now: Mono) {
+    /// Writes down what it waits for now, not what it has passed at once.
+    fn tell(&mut self, host: &HostName, now: Mono) {
         let Some(one) = self.hosts.get_mut(host) else { return };
         let late = now.saturating_sub(one.since) >= self.rules.patience && !one.reported;
         let step = match &one.trouble {
@@ -381,9 +380,10 @@ impl Comebacks {
                 one.reported = true;
                 format!("{}, for a long time", one.step.says())
             }
-            _ if one.step != before => one.step.says().to_owned(),
+            _ if one.step != one.told => one.step.says().to_owned(),
             _ => return,
         };
+        one.told = one.step;
         self.out.push(Do::Record(one.wanted.incident, Event::Returning { host: host.clone(), step }));
     }
 
@@ -433,7 +433,7 @@ impl Comebacks {
         one.busy = order.is_some();
         let again = one.step == Step::Enable && before == Step::Canary;
         self.out.extend(order);
-        self.tell(host, before, now);
+        self.tell(host, now);
         if again {
             self.go_on(host, now);
         }

@@ -175,6 +175,8 @@ fn a_host_returns_in_the_order_that_nova_takes() {
     assert_eq!(world.hosts[&host("c1")].refused, 0);
     assert!(!world.comebacks.has(&host("c1")));
     assert!(world.said.iter().any(|line| line == "c1 is back in service"), "{:?}", world.said);
+    // Nobody held it up there.
+    assert!(!world.said.iter().any(|line| line.ends_with(Step::Quarantine.says())), "{:?}", world.said);
 }
 
 #[test]
@@ -221,6 +223,7 @@ fn quarantine_is_released_by_the_operator_alone() {
     world.run(5000);
     assert!(world.did("c1").is_empty());
     assert_eq!(world.comebacks.standing()[0].waits, Step::Quarantine.says());
+    assert!(world.said.iter().any(|line| line.ends_with(Step::Quarantine.says())), "{:?}", world.said);
     world.happen(Happened::Quarantined(Vec::new()));
     world.run(5300);
     assert_eq!(world.did("c1"), ["force up", "canary", "enable", "forget"]);
