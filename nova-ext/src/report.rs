@@ -120,9 +120,27 @@ pub fn timeline(entries: &[Entry], incident: IncidentId) -> Option<Timeline> {
         left_out: count(|fate| fate == Fate::LeftOut),
         open: count(|fate| fate == Fate::Open),
     };
-    let marks = entries.iter().filter_map(|entry| mark(entry, began)).collect();
+    let marks = marks(&entries, began);
     let lines = entries.iter().map(|entry| Line { at: entry.at, said: say(&entry.event) }).collect();
     Some(Timeline { summary, marks, servers, lines })
+}
+
+/// In the order of time. What the engine finds done when it takes up the host was done by the agent, and has its mark.
+fn marks(entries: &[&Entry], began: Stamp) -> Vec<Mark> {
+    let mut marks: Vec<Mark> = Vec::new();
+    for entry in entries {
+        let Some(mark) = mark(entry, began) else { continue };
+        let again = marks.iter().any(|earlier| earlier.name == mark.name);
+        let known = match &entry.event {
+            Event::ForcedDown { already, .. } => *already && again,
+            _ => marks.contains(&mark),
+        };
+        if !known {
+            marks.push(mark);
+        }
+    }
+    marks.sort_by_key(|mark| mark.at);
+    marks
 }
 
 fn mark(entry: &Entry, began: Stamp) -> Option<Mark> {

@@ -115,6 +115,23 @@ fn the_way_of_each_server_is_followed() {
 }
 
 #[test]
+fn what_the_engine_finds_done_has_one_mark() {
+    let mut story = entries();
+    let marks = |story: &[Entry]| timeline(story, id()).unwrap().marks;
+    let before = marks(&story);
+    // As it takes up the host: the proof that it was given, and what Nova knows already.
+    let again = |event: &Event| match event.clone() {
+        Event::ForcedDown { host, service, request_id, .. } => {
+            Event::ForcedDown { host, service, already: true, request_id }
+        }
+        event => event,
+    };
+    let known: Vec<_> = [1, 2].map(|n| Entry::new(at(1850), id(), again(&story[n].event))).into();
+    story.splice(4..4, known);
+    assert_eq!(marks(&story), before);
+}
+
+#[test]
 fn an_incident_that_lasts_has_open_ends() {
     let mut entries = entries();
     entries.truncate(12);
