@@ -47,6 +47,7 @@ const TESTS: &[(&str, Test, When)] = &[
     ("client::survives_faults", Test::Cloud(client::survives_faults), Always),
     ("client::evacuates", Test::Cloud(client::evacuates), Always),
     ("power::switches", Test::Cloud(power::switches), Always),
+    ("power::redfish", Test::Cloud(power::redfish), Always),
     ("config::fence_agent", Test::Cloud(config::fence_agent), Always),
     ("config::nova_ha", Test::Cloud(config::nova_ha), Always),
     ("certificates::keystone", Test::Cloud(certificates::keystone), Always),

@@ -1,15 +1,23 @@
-//! The hosts' boards: IPMI as `ipmi_sim` plays it, with power switches that are real.
+//! The hosts' boards: IPMI as `ipmi_sim` plays it, Redfish as sushy-tools' emulator does, with power switches that are
+//! real.
 
 use std::fmt::Write as _;
 use std::fs;
-use std::net::SocketAddr;
+use std::io::ErrorKind;
+use std::net::{SocketAddr, TcpStream};
+use std::path::PathBuf;
 
 use super::Cloud;
+use crate::daemon::put;
 use crate::error::{Context, Result};
+use crate::images::rig_file;
+use crate::run;
 use crate::wait::{self, secs};
 
 /// The board of compute1 listens at the port after this.
 const PORTS: u16 = 6230;
+/// The same of a board that speaks Redfish.
+const REDFISH_PORTS: u16 = 8440;
 /// The boards' administrator and the password.
 pub const BOARD: (&str, &str) = ("admin", "of-the-board");
 
@@ -32,6 +40,43 @@ impl Cloud {
             })?;
         }
         Ok(())
+    }
+
+    /// Gives a host a board that speaks Redfish, besides the other one, on the same power switch. As boards do, it takes
+    /// seconds for what it is told. Gives where it listens, and the authority of its certificate.
+    pub fn start_redfish(&self, host: &str) -> Result<(SocketAddr, PathBuf)> {
+        let number: u16 = host.trim_start_matches("compute").parse().context(host)?;
+        let at = SocketAddr::new(self.ip(), REDFISH_PORTS + number);
+        let dir = self.dir().join("boards");
+        let pki = |words: &[&str]| {
+            let script = rig_file("pki");
+            run::host(&[&[&*script.to_string_lossy(), &*dir.to_string_lossy()], words].concat())
+        };
+        if !dir.join("boards.pem").exists() {
+            pki(&["authority", "boards"])?;
+        }
+        pki(&["issue", "boards", host, &format!("subjectAltName = IP:{}", at.ip())])?;
+        for kind in ["pem", "key"] {
+            let to = self.node.path(&format!("/etc/cloud/redfish-{host}.{kind}"))?;
+            put(&dir.join(format!("{host}.{kind}")), &to, 0o600)?;
+        }
+        fs::write(self.node.path(&format!("/etc/cloud/redfish-{host}"))?, format!("PORT={}\n", at.port()))?;
+        self.node.exec(&["systemctl", "start", &format!("redfish@{host}")])?;
+        wait::until(secs(60), &format!("the Redfish board of {host}"), || {
+            TcpStream::connect_timeout(&at, secs(5)).map(|_| Some(())).context(at)
+        })?;
+        Ok((at, dir.join("boards.pem")))
+    }
+
+    /// How often a host's power switch was told to switch off.
+    pub fn times_switched_off(&self, host: &str) -> Result<usize> {
+        let path = self.node.path(&format!("/var/log/cloud/bmc-{host}"))?;
+        let log = match fs::read_to_string(&path) {
+            // It was told nothing yet.
+            Err(error) if error.kind() == ErrorKind::NotFound => String::new(),
+            log => log.context(path.display())?,
+        };
+        Ok(log.lines().filter(|line| line.ends_with(" set power 0")).count())
     }
 
     /// Whether a host's board says that it is powered on.
