@@ -11,7 +11,7 @@ export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemake
 .PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-recovery-all test-power test-probes test-pcs test-packages test-all bench bench-recovery fuzz lint clean
 
 help:
-	@echo 'make demo       a cluster, two remote nodes, and what breaks: watch it recover'
+	@echo 'make demo       a cluster and what breaks in it, a cloud and a host that dies: watch them recover'
 	@echo 'make test       unit tests, real clusters, the C daemon side by side, packages'
 	@echo 'make test-pcs   pcs and crmsh against the daemon'
 	@echo 'make test-probes  the probes of computes against real libvirtd, QEMU and faults'
@@ -47,7 +47,7 @@ setup:
 	tests/rig/setup
 	tests/rig/images
 
-# KEEP=1 leaves the cluster up and says how to look around.
+# KEEP=1 leaves everything up and says how to look around. Builds the image of the cloud, if it is not there.
 demo: setup build
 	$(CARGO) run --locked -q -p pcmk-interop --bin demo
 

@@ -1,59 +1,21 @@
-//! A real cluster and two remote nodes that run our daemon: what works, what breaks, and what the cluster sees.
-//!
-//! `make demo` runs this. `PCMK_UNDER_TEST=theirs` shows the C daemon instead, `PCMK_RIG_SUITES=trixie` another
-//! Pacemaker, `KEEP=1` leaves the cluster up until Enter or Ctrl-C.
-#![allow(clippy::print_stdout, clippy::print_stderr, reason = "it talks to whoever runs it")]
+//! The first act: a real cluster and remote nodes that run our daemon.
 
-use std::env;
-use std::io::BufRead;
-use std::process::ExitCode;
 use std::time::{Duration, Instant, SystemTime};
 
 use pcmk_interop::cib::{self, Primitive};
-use pcmk_interop::error::Context;
 use pcmk_interop::libvirt::Compute;
 use pcmk_interop::wait::{self, secs};
-use pcmk_interop::{Cluster, Daemon, Node, Result, Suite, World, fail, images};
+use pcmk_interop::{Cluster, Daemon, Node, Result, Suite, World, fail};
 
-fn main() -> ExitCode {
-    match demo() {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("\nNot as expected: {error}");
-            ExitCode::FAILURE
-        }
-    }
-}
+use crate::story::{Story, short, show};
 
-/// The story that is told, with the time since its beginning.
-struct Story {
-    began: Instant,
-}
-
-impl Story {
-    fn chapter(&self, title: &str) {
-        println!("\n[{:6.1} s] {title}", self.began.elapsed().as_secs_f32());
-    }
-
-    fn say(&self, what: &str) {
-        println!("[{:6.1} s]   {what}", self.began.elapsed().as_secs_f32());
-    }
-}
-
-fn demo() -> Result<()> {
-    let suite = match env::var("PCMK_RIG_SUITES") {
-        Ok(_) => Suite::chosen()?.first().copied().context("PCMK_RIG_SUITES is empty")?,
-        Err(_) => Suite::Bookworm,
-    };
-    let world = World::enter_with(&[suite], || images::ensure_libvirt(&[suite]))?;
-    let daemon = Daemon::under_test()?;
-    let story = Story { began: Instant::now() };
-
+/// A cluster with two remote nodes.
+pub(crate) fn raise(story: &Story, world: &World, suite: Suite, daemon: Daemon) -> Result<Cluster> {
     story.chapter(&format!("A cluster of unmodified {suite} with one cluster node, and two remote nodes"));
-    let cluster = Cluster::start(&world, suite, 1)?;
+    let cluster = Cluster::start(world, suite, 1)?;
     story.say("c1 runs corosync and Pacemaker and is the designated controller");
     for (name, n) in [("r1", 1), ("r2", 2)] {
-        let node = cluster.add_remote(&world, name, n, daemon)?;
+        let node = cluster.add_remote(world, name, n, daemon)?;
         let version = node.run(&["pacemaker-remoted", "--version"])?.stdout;
         let version = version.lines().next().unwrap_or("no version").to_owned();
         story.say(&format!(
@@ -61,20 +23,15 @@ fn demo() -> Result<()> {
             node.address()
         ));
     }
+    Ok(cluster)
+}
 
-    let told = works(&story, &cluster)
-        .and_then(|()| breaks(&story, &cluster))
-        // The probes are ours alone.
-        .and_then(|()| if daemon == Daemon::Ours { hangs(&story, &world, &cluster) } else { Ok(()) });
-    if told.is_err() || env::var_os("KEEP").is_some_and(|keep| keep != "0") {
-        println!("\n{}", cluster.exec(&["crm_mon", "-1rf"])?);
-    }
-    if env::var_os("KEEP").is_some_and(|keep| keep != "0") {
-        keep(&world, &cluster)?;
-    }
-    told?;
-    story.chapter("Everything went as expected. The kernel takes the nodes away; nothing is left behind.");
-    Ok(())
+/// What works, what breaks, and what the cluster sees.
+pub(crate) fn act(story: &Story, world: &World, cluster: &Cluster, daemon: Daemon) -> Result<()> {
+    works(story, cluster)?;
+    breaks(story, cluster)?;
+    // The probes are ours alone.
+    if daemon == Daemon::Ours { hangs(story, world, cluster) } else { Ok(()) }
 }
 
 fn works(story: &Story, cluster: &Cluster) -> Result<()> {
@@ -187,21 +144,19 @@ fn stop(story: &Story, cluster: &Cluster) -> Result<()> {
 fn hangs(story: &Story, world: &World, cluster: &Cluster) -> Result<()> {
     const RESOURCE: &str = "libvirt";
     story.chapter(
-        "compute1, a remote node with a real libvirtd and three guests, watched by ocf:pcmk-remote:libvirt",
+        "r3, a remote node with a real libvirtd and three guests, watched by ocf:pcmk-remote:libvirt",
     );
-    let compute = Compute::add(cluster, world, "compute1", 3, Daemon::Ours)?;
+    let compute = Compute::add(cluster, world, "r3", 3, Daemon::Ours)?;
     let node = compute.node();
     compute.start()?;
     compute.create(3, &[])?;
     let guests = node.pids_of("qemu-system-x86_64")?;
     cluster.join(node)?;
-    cluster.add(
-        &Primitive::new(RESOURCE, "ocf:pcmk-remote:libvirt").monitor("10s", "30s").on("compute1", 1000),
-    )?;
-    story.say(&place(cluster, RESOURCE, "Started on compute1")?);
+    cluster.add(&Primitive::new(RESOURCE, "ocf:pcmk-remote:libvirt").monitor("10s", "30s").on("r3", 1000))?;
+    story.say(&place(cluster, RESOURCE, "Started on r3")?);
     cluster.settle()?;
 
-    story.chapter("SIGSTOP: libvirtd on compute1 hangs. Its process is there, its sockets take connections");
+    story.chapter("SIGSTOP: libvirtd on r3 hangs. Its process is there, its sockets take connections");
     let (log, at, began) = (cluster.log_size("c1")?, SystemTime::now(), Instant::now());
     let before = compute.pid()?;
     compute.signal("STOP")?;
@@ -220,15 +175,15 @@ fn hangs(story: &Story, world: &World, cluster: &Cluster) -> Result<()> {
         "the cluster has restarted libvirtd, and it works again {} after the fault",
         short(began.elapsed())
     ));
-    story.say(&place(cluster, RESOURCE, "Started on compute1")?);
+    story.say(&place(cluster, RESOURCE, "Started on r3")?);
     if node.pids_of("qemu-system-x86_64")? != guests {
         return fail("the guests did not survive it");
     }
     story.say("its guests went on running, and nobody was fenced");
     quote(cluster, log, &["libvirt_monitor_10000", "libvirt_stop", "libvirt_start"])?;
     cluster.settle()?;
-    if !cluster.fenced_since(at, "compute1").is_empty() {
-        return fail("compute1 was fenced");
+    if !cluster.fenced_since(at, "r3").is_empty() {
+        return fail("r3 was fenced");
     }
 
     story.chapter("The same without a cluster that mends it: what who finds");
@@ -273,25 +228,7 @@ fn quote(cluster: &Cluster, from: u64, words: &[&str]) -> Result<()> {
         let time = line.split(' ').nth(2).unwrap_or_default();
         let text = line.split_once('\t').map_or(line, |(_, text)| text);
         let text = text.split(" | ").next().unwrap_or(text);
-        println!("              c1 {time} {text}");
+        show(&format!("c1 {time} {text}"));
     }
     Ok(())
-}
-
-fn keep(world: &World, cluster: &Cluster) -> Result<()> {
-    println!("The cluster stays up. As root, in another terminal:\n");
-    for name in cluster.node_names() {
-        let node = cluster.node(&name)?;
-        if node.is_on() {
-            println!("  {name}: {}", world.way_in(&node)?);
-        }
-    }
-    println!("\nand there: crm_mon, crm_resource …; systemctl status pacemaker_remote, journalctl.");
-    println!("Enter (or Ctrl-C) ends it.");
-    std::io::stdin().lock().read_line(&mut String::new())?;
-    Ok(())
-}
-
-fn short(time: Duration) -> String {
-    if time < secs(1) { format!("{} ms", time.as_millis()) } else { format!("{:.1} s", time.as_secs_f32()) }
 }
