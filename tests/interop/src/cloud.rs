@@ -113,8 +113,9 @@ impl Cloud {
         let disk = self.node.disk();
         let nova = disk.join("etc/nova");
         fs::create_dir_all(&nova)?;
+        // Nobody is to wait for a random time before its first periodic task.
         let mut own = format!(
-            "[DEFAULT]\nservice_down_time = {}\nreport_interval = {}\n",
+            "[DEFAULT]\nperiodic_fuzzy_delay = 0\nservice_down_time = {}\nreport_interval = {}\n",
             options.service_down_time, options.report_interval
         );
         if options.wilful_guests {

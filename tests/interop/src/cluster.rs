@@ -29,6 +29,8 @@ pub struct Cluster {
     share: PathBuf,
     key: Vec<u8>,
     pcs: bool,
+    /// Trees that are laid over the cluster nodes' file systems.
+    layers: Vec<PathBuf>,
     members: Vec<String>,
     machines: Arc<Machines>,
     power: fence::Server,
@@ -44,15 +46,20 @@ struct Machines {
 impl Cluster {
     /// Starts a cluster of `count` nodes c1, c2 … and waits until it has elected a controller.
     pub fn start(world: &World, suite: Suite, count: u8) -> Result<Self> {
-        Self::start_any(world, suite, count, false)
+        Self::start_any(world, suite, count, false, &[])
+    }
+
+    /// Like [`Cluster::start`], with these trees laid over the file systems of its nodes, uppermost first.
+    pub fn start_with(world: &World, suite: Suite, count: u8, layers: &[PathBuf]) -> Result<Self> {
+        Self::start_any(world, suite, count, false, layers)
     }
 
     /// Like [`Cluster::start`], with pcs and crmsh on its nodes (see [`crate::images::ensure_pcs`]).
     pub fn start_with_pcs(world: &World, suite: Suite, count: u8) -> Result<Self> {
-        Self::start_any(world, suite, count, true)
+        Self::start_any(world, suite, count, true, &[])
     }
 
-    fn start_any(world: &World, suite: Suite, count: u8, pcs: bool) -> Result<Self> {
+    fn start_any(world: &World, suite: Suite, count: u8, pcs: bool, layers: &[PathBuf]) -> Result<Self> {
         let switch = world.add_switch()?;
         let share = world.dir().join("share").join(switch.to_string());
         fs::create_dir_all(share.join("calls"))?;
@@ -62,8 +69,9 @@ impl Cluster {
             share.join("fence"),
             Box::new(move |node, action| Machines::switch(&switcher, node, action)),
         )?;
+        let (key, layers) = (random_key()?, layers.to_vec());
         let members: Vec<_> = (1..=count).map(|n| format!("c{n}")).collect();
-        let cluster = Self { suite, switch, share, key: random_key()?, pcs, members, machines, power };
+        let cluster = Self { suite, switch, share, key, pcs, layers, members, machines, power };
         cluster.boot_members(world)?;
         Ok(cluster)
     }
@@ -74,7 +82,7 @@ impl Cluster {
             .iter()
             .zip(1..)
             .map(|(name, octet)| {
-                let node = self.create(world, name, Kind::Full, octet, self.suite, &[])?;
+                let node = self.create(world, name, Kind::Full, octet, self.suite, &self.layers)?;
                 self.furnish_member(&node)?;
                 Ok(node)
             })
@@ -399,6 +407,12 @@ impl Cluster {
         self.power.since(when, node)
     }
 
+    /// Another way to the nodes' power switches: serves the requests in this folder, too.
+    pub fn switch_by(&self, folder: PathBuf) -> Result<fence::Server> {
+        let machines = Arc::clone(&self.machines);
+        fence::Server::start(folder, Box::new(move |node, action| Machines::switch(&machines, node, action)))
+    }
+
     /// Leaves a node off when the cluster power-cycles it, or no longer.
     pub fn stay_off(&self, node: &str, off: bool) {
         let mut list = lock(&self.machines.stay_off);
@@ -427,16 +441,21 @@ impl Cluster {
 }
 
 impl Machines {
-    fn switch(this: &Arc<Self>, name: &str, action: &str) -> Result<()> {
+    /// Gives whether the node is on, or about to be.
+    fn switch(this: &Arc<Self>, name: &str, action: &str) -> Result<&'static str> {
         let node = lock(&this.nodes).get(name).cloned().context(format!("no node {name}"))?;
+        if action == "status" {
+            return Ok(if node.is_on() { "on" } else { "off" });
+        }
         if action != "on" {
             node.power_off()?;
         }
         if action != "off" && !lock(&this.stay_off).contains(&node.name().to_owned()) {
             // The power is on as soon as this returns; booting goes on behind.
             thread::spawn(move || Self::start(&node));
+            return Ok("on");
         }
-        Ok(())
+        Ok("off")
     }
 
     fn start(node: &Node) -> Result<()> {

@@ -18,12 +18,12 @@ pub struct Request {
     pub done: Option<SystemTime>,
     /// Which node.
     pub node: String,
-    /// `reboot`, `off` or `on`.
+    /// `reboot`, `off`, `on` or `status`.
     pub action: String,
 }
 
-/// What turns a request into deeds: node, action.
-pub type Switch = dyn Fn(&str, &str) -> Result<()> + Send + Sync;
+/// What turns a request into deeds: node, action. Gives what the asker finds in the answer.
+pub type Switch = dyn Fn(&str, &str) -> Result<&'static str> + Send + Sync;
 
 /// The power switch. It stops serving when dropped.
 pub struct Server {
@@ -96,7 +96,8 @@ fn one(path: &Path, asked: SystemTime, switch: &Switch, log: &Mutex<Vec<Request>
     };
     // A failed power action stays unanswered: the agent gives up and the cluster says so.
     fs::rename(path, path.with_extension("doing"))?;
-    switch(node, action)?;
+    let answer = switch(node, action)?;
+    fs::write(path.with_extension("doing"), answer)?;
     if let Some(request) = log.lock().unwrap_or_else(PoisonError::into_inner).get_mut(at) {
         request.done = Some(SystemTime::now());
     }

@@ -2,8 +2,8 @@
 //! `MariaDB`.
 //!
 //! One cloud with four hosts for all trials; they run one after the other, and each finds it without servers and with
-//! all hosts up. `PCMK_RIG_TIMES` has them say how long each took. Those that take long run if they are asked for:
-//! `make test-recovery-all`.
+//! all hosts up. Those with a cluster share one beside it. `PCMK_RIG_TIMES` has them say how long each took. Those that take
+//! long run if they are asked for: `make test-recovery-all`.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness talks to whoever runs it")]
 
 mod recovery {
@@ -71,7 +71,12 @@ const TESTS: &[(&str, Test, When)] = &[
     ("hosts::too_many_at_once", Test::Cloud(hosts::too_many_at_once), Asked),
     ("hosts::ten_at_once", Test::Cloud(hosts::ten_at_once), Asked),
     ("many::two_thousand", Test::Cloud(many::two_thousand), Asked),
+    ("pacemaker::parameters", Test::Cluster(pacemaker::parameters), Always),
     ("pacemaker::behind_a_switch", Test::Cluster(pacemaker::behind_a_switch), Always),
+    ("pacemaker::fence_nova_alone", Test::Cluster(pacemaker::fence_nova_alone), Always),
+    ("pacemaker::behind_fence_ipmilan", Test::Cluster(pacemaker::behind_fence_ipmilan), Asked),
+    ("pacemaker::returns_unfenced", Test::Cluster(pacemaker::returns_unfenced), Always),
+    ("pacemaker::engine_moves", Test::Cluster(pacemaker::engine_moves), Asked),
 ];
 
 fn main() -> ExitCode {
@@ -88,7 +93,7 @@ fn main() -> ExitCode {
 }
 
 fn prepared() -> Result<Vec<Trial>> {
-    let world = World::enter_bare(&[cloud::SUITE], || {
+    let world = World::enter_with(&[cloud::SUITE], || {
         images::ensure_cloud()?;
         daemon::ensure_ours("nova-ext")
     })?;

@@ -8,15 +8,22 @@ use std::net::{SocketAddr, TcpStream};
 use std::path::PathBuf;
 
 use super::Cloud;
-use crate::daemon::put;
+use crate::cluster::Cluster;
+use crate::daemon::{put, put_rig_file};
 use crate::error::{Context, Result};
+use crate::fence;
 use crate::images::rig_file;
+use crate::node::Node;
 use crate::run;
 use crate::wait::{self, secs};
 
 /// The board of compute1 listens at the port after this.
 const PORTS: u16 = 6230;
-/// The same of a board that speaks Redfish.
+/// The same of metal1, or whatever a machine of its own is called.
+const MACHINES: u16 = 6330;
+/// What asks the rig's power switch, and what of the cloud's it is laid over.
+const CHASSIS: (&str, &str) = ("/usr/local/bin/rig-chassis", "/usr/local/bin/cloud-chassis");
+/// The port of a board that speaks Redfish, likewise.
 const REDFISH_PORTS: u16 = 8440;
 /// The boards' administrator and the password.
 pub const BOARD: (&str, &str) = ("admin", "of-the-board");
@@ -24,22 +31,39 @@ pub const BOARD: (&str, &str) = ("admin", "of-the-board");
 impl Cloud {
     /// Where a host's board listens.
     pub fn board(&self, host: &str) -> Result<SocketAddr> {
-        let number: u16 = host.trim_start_matches("compute").parse().context(host)?;
-        Ok(SocketAddr::new(self.ip(), PORTS + number))
+        let number = host.trim_start_matches(|c: char| !c.is_ascii_digit());
+        let number: u16 = number.parse().context(host)?;
+        let first = if host.starts_with("compute") { PORTS } else { MACHINES };
+        Ok(SocketAddr::new(self.ip(), first + number))
     }
 
     /// Starts the boards of all hosts. They are powered on.
     pub fn start_boards(&self) -> Result<()> {
-        for host in &self.hosts() {
-            let port = self.board(host)?.port();
-            fs::write(self.node.path(&format!("/etc/cloud/bmc-{host}"))?, format!("PORT={port}\n"))?;
-            self.node.exec(&["systemctl", "start", &format!("bmc@{host}")])?;
-            wait::until(secs(20), &format!("the board of {host}"), || {
-                let seen = self.node.exec(&["ss", "-Hlun", &format!("sport = :{port}")])?;
-                Ok((!seen.trim().is_empty()).then_some(()))
-            })?;
-        }
-        Ok(())
+        self.hosts().iter().try_for_each(|host| self.start_board(host))
+    }
+
+    fn start_board(&self, host: &str) -> Result<()> {
+        let port = self.board(host)?.port();
+        fs::write(self.node.path(&format!("/etc/cloud/bmc-{host}"))?, format!("PORT={port}\n"))?;
+        self.node.exec(&["systemctl", "start", &format!("bmc@{host}")])?;
+        wait::until(secs(20), &format!("the board of {host}"), || {
+            let seen = self.node.exec(&["ss", "-Hlun", &format!("sport = :{port}")])?;
+            Ok((!seen.trim().is_empty()).then_some(()))
+        })
+    }
+
+    /// Starts the board of a machine of a cluster, an adopted host (see [`Cloud::adopt`]): off cuts the machine's power,
+    /// on boots it. The board lives while the power switch is kept that this gives.
+    pub fn start_board_of(&self, cluster: &Cluster, machine: &Node) -> Result<fence::Server> {
+        let switch = cluster.switch_by(self.dir().join("power"))?;
+        let (host, (program, over)) = (machine.name(), CHASSIS);
+        put_rig_file("agents/chassis", &self.node.path(program)?, 0o755)?;
+        let settings = self.node.path(&format!("/run/systemd/system/bmc@{host}.service.d"))?;
+        fs::create_dir_all(&settings)?;
+        fs::write(settings.join("machine.conf"), format!("[Service]\nBindReadOnlyPaths={program}:{over}\n"))?;
+        self.node.exec(&["systemctl", "daemon-reload"])?;
+        self.start_board(host)?;
+        Ok(switch)
     }
 
     /// Gives a host a board that speaks Redfish, besides the other one, on the same power switch. As boards do, it takes
@@ -86,10 +110,16 @@ impl Cloud {
 
     /// The map of the hosts' power devices, for our programs.
     pub fn board_map(&self) -> Result<String> {
+        let hosts = self.hosts();
+        self.board_map_of(&hosts.iter().map(String::as_str).collect::<Vec<_>>())
+    }
+
+    /// The same, for these hosts.
+    pub fn board_map_of(&self, hosts: &[&str]) -> Result<String> {
         let (user, password) = BOARD;
         let mut map = String::new();
-        for host in self.hosts() {
-            let at = self.board(&host)?;
+        for host in hosts {
+            let at = self.board(host)?;
             let _ = write!(
                 map,
                 "[host.\"{host}\"]\ndriver = \"ipmi\"\naddress = \"{at}\"\nuser = \"{user}\"\npassword = \"{password}\"\n\n"

@@ -5,7 +5,9 @@ use std::time::Instant;
 
 use pcmk_interop::cloud::{Cloud, Options};
 use pcmk_interop::error::Context;
-use pcmk_interop::{Result, World};
+use pcmk_interop::{Result, World, fail};
+
+use super::pacemaker::scene::Scene;
 
 /// A trial.
 #[derive(Clone, Copy)]
@@ -13,7 +15,7 @@ pub(crate) enum Test {
     /// With the cloud alone.
     Cloud(fn(&Cloud) -> Result<()>),
     /// With a cluster beside it.
-    Cluster(fn(&World, &Cloud) -> Result<()>),
+    Cluster(fn(&Scene, &Cloud) -> Result<()>),
 }
 
 /// When a trial runs.
@@ -28,6 +30,8 @@ pub(crate) enum When {
 /// The cloud, one trial at a time.
 pub(crate) struct Bed {
     world: World,
+    /// Of those trials that need one: started for the first of them.
+    scene: Mutex<Option<Scene>>,
     cloud: Mutex<Cloud>,
 }
 
@@ -38,22 +42,37 @@ impl Bed {
         let cloud =
             Cloud::up(&world, 4, &Options { wilful_guests: true, max_limit: 20, ..Options::default() })?;
         println!("a cloud with four hosts is up after {:.1} s", started.elapsed().as_secs_f32());
-        Ok(Self { world, cloud: Mutex::new(cloud) })
+        Ok(Self { world, scene: Mutex::new(None), cloud: Mutex::new(cloud) })
+    }
+
+    fn cluster(&self, cloud: &Cloud) -> Result<Scene> {
+        let started = Instant::now();
+        let scene = Scene::start(&self.world, cloud).context("the cluster")?;
+        println!("a cluster beside it is up after {:.1} s", started.elapsed().as_secs_f32());
+        Ok(scene)
     }
 
     /// Runs a trial, and leaves the cloud as it was.
     pub(crate) fn run(&self, test: Test) -> Result<()> {
         let cloud = self.cloud.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut scene = self.scene.lock().unwrap_or_else(PoisonError::into_inner);
+        let scene = match (test, &mut *scene) {
+            (Test::Cloud(_), _) => None,
+            (Test::Cluster(_), Some(scene)) => Some(&*scene),
+            (Test::Cluster(_), none) => Some(&*none.insert(self.cluster(&cloud)?)),
+        };
         let started = Instant::now();
-        let result = match test {
-            Test::Cloud(test) => test(&cloud),
-            Test::Cluster(test) => test(&self.world, &cloud),
+        let result = match (test, scene) {
+            (Test::Cloud(test), _) => test(&cloud),
+            (Test::Cluster(test), Some(scene)) => test(scene, &cloud),
+            (Test::Cluster(_), None) => fail("there is no cluster"),
         };
         let took = started.elapsed().as_secs_f32();
         if let Err(error) = &result {
             println!("{error}");
         }
         let started = Instant::now();
+        scene.map_or(Ok(()), |scene| scene.reset(&cloud)).context("the cluster afterwards")?;
         cloud.reset().context("afterwards")?;
         if std::env::var_os("PCMK_RIG_TIMES").is_some() {
             println!("({took:.1} s, and {:.1} s to clean up)", started.elapsed().as_secs_f32());
