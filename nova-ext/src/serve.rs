@@ -17,6 +17,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+pub(crate) use returns::open_evacuations;
 pub use socket::{Health, ask};
 pub use switches::{
     freeze, frozen, go_ahead, going_ahead, in_maintenance, maintenance_off, maintenance_on, release, thaw,
@@ -195,4 +196,11 @@ async fn told_to_end() {
 /// This controller's name.
 pub fn controller() -> String {
     nix::unistd::gethostname().map_or_else(|_| "?".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Who decides: whoever logged in, before any change of users.
+pub fn who() -> String {
+    let named = ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
+    let named = named.filter(|name| !name.is_empty() && name.len() <= 64);
+    named.unwrap_or_else(|| format!("user {}", nix::unistd::getuid()))
 }

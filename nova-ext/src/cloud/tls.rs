@@ -56,7 +56,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// What an error of TLS means, and the option that helps.
-pub(super) fn explain(error: &Error) -> String {
+pub(crate) fn explain(error: &Error) -> String {
     let what = match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "its certificate is of an authority that is not trusted here: see cafile"
