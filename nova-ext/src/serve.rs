@@ -1,6 +1,7 @@
 //! `nova-ha engine`: takes up requests (files of this controller, node attributes of the cluster), gives them to the
 //! engine, lets hosts return, and says how it is on a socket.
 
+mod events;
 mod hooks;
 mod proofs;
 mod returns;
@@ -17,6 +18,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+pub use events::Heard;
 pub(crate) use returns::open_evacuations;
 pub use socket::{Health, ask};
 pub use switches::{
@@ -135,7 +137,8 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     let (beat, seen) = watch::channel(None);
     let (told, status) = watch::channel(Arc::new(Status::default()));
     let socket = socket::Socket::bind(&config.files.socket())?;
-    let listening = tokio::spawn(socket.serve(status.clone(), seen));
+    let events = events::Events::bind(&config.events)?;
+    let listening = tokio::spawn(socket.serve(status.clone(), seen, events.count()));
     // Monitored from here on: while the cloud does not answer, it waits.
     let cloud = connect(&settings).await?;
     if !policy.start.stopped_first {
@@ -159,6 +162,7 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
             takeup::attributes(&shared, &cloud, &wanted),
             switches::watch(&shared),
             socket::beat(&orders, &beat),
+            Box::pin(events.serve(&orders)),
             returns::run(&shared, &cloud, wishes),
         );
     };

@@ -105,7 +105,7 @@ pub(crate) fn health(py: Python<'_>, config: Option<PathBuf>, aio: bool) -> PyRe
             let health = asked.map_err(|error| {
                 Failure::retryable(
                     Kind::EngineError,
-                    format!("no engine answers on this controller ({})", error),
+                    format!("no engine answers on this controller ({error})"),
                 )
             })?;
             serde_json::to_string(&health).map_err(|error| Failure::new(Kind::EngineError, error.to_string()))

@@ -124,7 +124,7 @@ impl Scheduler {
                 if let (Errand::Evacuation, Some(source)) = (errand, left) {
                     rooms.down(source);
                 }
-                (errand == Errand::Boot).then(|| rooms.groups(now))
+                (errand == Errand::Boot).then(|| rooms.groups(needs, now))
             }
         };
         let mut judge = |host: &Host| {
@@ -265,14 +265,14 @@ fn labels(py: Python<'_>, state: &Bound<'_, PyAny>, known: &mut HashMap<usize, L
         let Some(one) = known.get(&at) else { continue };
         // Of aggregates that contradict each other, the most cautious word, or the first name.
         all.reserve = all.reserve.max(one.reserve);
-        first(&mut all.domain, &one.domain);
-        first(&mut all.failover, &one.failover);
-        first(&mut all.zone, &one.zone);
+        first(&mut all.domain, one.domain.as_ref());
+        first(&mut all.failover, one.failover.as_ref());
+        first(&mut all.zone, one.zone.as_ref());
     }
     Ok(all)
 }
 
-fn first(known: &mut Option<String>, other: &Option<String>) {
+fn first(known: &mut Option<String>, other: Option<&String>) {
     if let Some(other) = other
         && known.as_ref().is_none_or(|known| other < known)
     {

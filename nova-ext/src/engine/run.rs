@@ -108,6 +108,11 @@ pub enum Order {
     },
     /// Something that happened elsewhere, for the journal.
     Note(Entry),
+    /// Nova says that something has happened to a server.
+    Heard {
+        /// The server.
+        server: ServerId,
+    },
 }
 
 /// What a running engine is at.
@@ -266,6 +271,10 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
                 self.carry_out(actions).await?;
             }
             Order::Note(entry) => self.write(vec![entry]).await?,
+            Order::Heard { server } => {
+                let actions = self.engine.handle(Input::Heard { server }, now);
+                self.carry_out(actions).await?;
+            }
         }
         Ok(())
     }

@@ -1,7 +1,8 @@
 //! Room for the servers of any one host of a group, kept free: a new server that would take it is refused.
 //!
 //! What the scheduler is shown of the hosts is not all: Placement leaves out those that have no room for the server at
-//! hand. So what was shown before is remembered, for a while. The rule is about sums: what the lost host's servers need
+//! hand. So what was shown before is remembered, for a while; but of a host that is not shown now, no more is believed to
+//! be free than the server needs. The rule is about sums: what the lost host's servers need
 //! together, and what is free on the hosts that are left. A sum that is too small is a certain no; that large servers may
 //! not fit although the sum does is what `nova-ha capacity` looks at, server by server.
 
@@ -77,8 +78,8 @@ impl Rooms {
         }
     }
 
-    /// The groups, as they are now.
-    pub fn groups(&self, now: Duration) -> BTreeMap<String, Group> {
+    /// The groups, as they are for servers that need so much, of which the hosts were noted just now.
+    pub fn groups(&self, needs: Amount, now: Duration) -> BTreeMap<String, Group> {
         let mut groups: BTreeMap<String, Group> = BTreeMap::new();
         for seen in self.hosts.values() {
             if !groups.contains_key(&seen.group) {
@@ -89,8 +90,9 @@ impl Rooms {
             let fresh = seen.takes && now.saturating_sub(seen.at) <= FREE;
             let free = if fresh { parts(seen.free) } else { [0; 3] };
             let each = group.free.iter_mut().zip(&mut group.worst).zip(free).zip(parts(seen.used));
-            for (((sum, worst), free), used) in each {
-                *sum = sum.saturating_add(free);
+            for ((((sum, worst), free), used), need) in each.zip(parts(needs)) {
+                let believed = if seen.at == now { free } else { free.min(need) };
+                *sum = sum.saturating_add(believed);
                 if used > 0 {
                     *worst = used.saturating_add(free).max(*worst);
                 }
@@ -135,7 +137,8 @@ mod tests {
     }
 
     fn affords(rooms: &Rooms, host: &Host, gib: u64, now: Duration) -> bool {
-        rooms.groups(now)[host.failover.as_deref().unwrap_or_default()].affords(host, memory(gib))
+        let needs = memory(gib);
+        rooms.groups(needs, now)[host.failover.as_deref().unwrap_or_default()].affords(host, needs)
     }
 
     #[test]
@@ -188,21 +191,33 @@ mod tests {
 
     #[test]
     fn what_was_seen_before_counts_for_a_while() {
-        let hosts = [host("a", 60), host("b", 60), host("c", 60)];
+        let hosts = [host("a", 0), host("b", 60), host("c", 60)];
         let mut rooms = Rooms::default();
         rooms.note(&hosts, NOW);
         // Of a request for more than the others have, one host alone is shown.
         let soon = NOW + Duration::from_secs(30);
         rooms.note(&hosts[..1], soon);
-        assert!(affords(&rooms, &hosts[0], 20, soon));
+        assert!(affords(&rooms, &hosts[0], 50, soon));
         // What is free elsewhere is not believed for ever, what could be lost there is.
         let later = NOW + Duration::from_secs(120);
         rooms.note(&hosts[..1], later);
-        assert!(!affords(&rooms, &hosts[0], 20, later));
+        assert!(!affords(&rooms, &hosts[0], 50, later));
         let much_later = NOW + Duration::from_secs(4000);
         rooms.note(&hosts[..1], much_later);
         // Alone as far as anybody knows.
-        assert!(affords(&rooms, &hosts[0], 20, much_later));
+        assert!(affords(&rooms, &hosts[0], 50, much_later));
+    }
+
+    #[test]
+    fn a_host_that_is_not_shown_has_less_than_is_needed() {
+        // It took the last server since it was shown.
+        let hosts = [host("a", 60), host("b", 60), host("c", 60)];
+        let mut rooms = Rooms::default();
+        rooms.note(&hosts, NOW);
+        assert!(affords(&rooms, &hosts[0], 20, NOW));
+        let soon = NOW + Duration::from_secs(1);
+        rooms.note(&hosts[..2], soon);
+        assert!(!affords(&rooms, &hosts[0], 20, soon));
     }
 
     #[test]

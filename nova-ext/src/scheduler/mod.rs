@@ -125,6 +125,7 @@ pub fn refuses(host: &Host, errand: Errand) -> Option<Refusal> {
 
 #[cfg(test)]
 mod tests {
+    use super::Errand::{Boot, Evacuation, Move, Rebuild};
     use super::*;
 
     #[test]
@@ -137,7 +138,6 @@ mod tests {
         let spare = Host { reserve: Reserve::Evacuations, ..Host::default() };
         let nobody = Host { reserve: Reserve::Nobody, ..Host::default() };
         let plain = Host::default();
-        use Errand::{Boot, Evacuation, Move, Rebuild};
         for (host, errand, refusal) in [
             (&plain, Boot, None),
             (&fenced, Boot, Some(Refusal::Fenced)),

@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ServeError;
+use super::events::{Count, Heard};
 use crate::engine::run::{Order, Status};
 
 /// For one connection.
@@ -34,6 +35,9 @@ pub struct Health {
     pub beat_ms: Option<u64>,
     /// What the engine is at.
     pub status: serde_json::Value,
+    /// What Nova's own services have told it; none if nothing listens for that.
+    #[serde(default)]
+    pub events: Option<Heard>,
 }
 
 /// The socket, bound.
@@ -60,6 +64,7 @@ impl Socket {
         self,
         status: watch::Receiver<Arc<Status>>,
         seen: watch::Receiver<Option<Instant>>,
+        events: Option<Arc<Count>>,
     ) {
         loop {
             let Ok((mut stream, _)) = self.0.accept().await else {
@@ -71,6 +76,7 @@ impl Socket {
                 pid: std::process::id(),
                 beat_ms: beat.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
                 status: serde_json::to_value(&**status.borrow()).unwrap_or_default(),
+                events: events.as_ref().map(|events| events.now()),
             };
             let text = serde_json::to_vec(&health).unwrap_or_default();
             tokio::spawn(async move { timeout(ONE, stream.write_all(&text)).await });
