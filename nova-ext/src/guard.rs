@@ -186,7 +186,7 @@ fn proven(
 }
 
 #[cfg(test)]
-mod tests {
+pub(crate) mod tests {
     use super::*;
     use crate::proof::operator;
 
@@ -206,7 +206,7 @@ mod tests {
         }
     }
 
-    fn signer() -> (tempfile::TempDir, Signer) {
+    pub(crate) fn signer() -> (tempfile::TempDir, Signer) {
         use std::os::unix::fs::PermissionsExt as _;
         let folder = tempfile::tempdir().unwrap();
         let path = folder.path().join("key");

@@ -140,7 +140,7 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     let events = events::Events::bind(&config.events)?;
     let listening = tokio::spawn(socket.serve(status.clone(), seen, events.count()));
     // Monitored from here on: while the cloud does not answer, it waits.
-    let cloud = connect(&settings).await?;
+    let cloud = connect(&settings).await?.signing(signer.clone());
     if !policy.start.stopped_first {
         cloud.no_stopped_evacuation();
     }

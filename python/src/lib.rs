@@ -44,7 +44,7 @@ mod _native {
     #[pymodule_export]
     use crate::proof::FenceProof;
     #[pymodule_export]
-    use crate::scheduler::Scheduler;
+    use crate::scheduler::{Scheduler, optimised};
     #[pymodule_export]
     use crate::signal::Signal;
 

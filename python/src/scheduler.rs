@@ -30,6 +30,12 @@ fn now() -> Duration {
     BEGUN.get_or_init(Instant::now).elapsed()
 }
 
+/// Whether it was built for speed, for those who measure it.
+#[pyfunction]
+pub(crate) fn optimised() -> bool {
+    !cfg!(debug_assertions)
+}
+
 /// Filter and weigher of one process.
 #[pyclass(frozen, module = "nova_ext._native")]
 pub(crate) struct Scheduler {

@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import importlib.util
+import os
 import pathlib
 import stat
+import subprocess
 import textwrap
-from typing import Any
+import time
+from collections.abc import Iterator
+from typing import Any, Optional
 
 import pytest
+from fake_cloud import PASSWORD, Cloud
 
 HAS_NOVA = importlib.util.find_spec("nova") is not None
 
@@ -66,6 +71,8 @@ class Site:
             policy = "{folder}/policy.toml"
             key = "{self.key}"
             state = "{self.state}"
+            [events]
+            socket = "{folder}/events.sock"
             [cloud]
             file = "{folder}/cloud.toml"
             [[host]]
@@ -92,6 +99,56 @@ class Site:
 @pytest.fixture
 def site(tmp_path: pathlib.Path) -> Site:
     return Site(tmp_path)
+
+
+class Controller(Site):
+    """A controller with a cloud, and the engine of it: the real one."""
+
+    def __init__(self, folder: pathlib.Path) -> None:
+        super().__init__(folder)
+        self.cloud = Cloud()
+        self._write(folder / "password", PASSWORD, 0o600)
+        self._write(folder / "cloud.toml", self.cloud.settings(f"{folder}/password"), 0o600)
+        self.engine: Optional[subprocess.Popen[bytes]] = None
+
+    def begin(self) -> None:
+        """The engine, until the end of the test."""
+        log = (self.folder / "engine.log").open("wb")
+        self.engine = subprocess.Popen(
+            [nova_ha(), "--config", str(self.config), "engine"], stdout=log, stderr=log, env={"PATH": "/usr/bin:/bin"}
+        )
+        from nova_ext import errors, health
+
+        deadline = time.monotonic() + 30
+        while True:
+            try:
+                if health(config=self.config)["beat_ms"] is not None:
+                    return
+            except errors.EngineError:
+                pass
+            said = (self.folder / "engine.log").read_text()
+            assert self.engine.poll() is None and time.monotonic() < deadline, said
+            time.sleep(0.02)
+
+    def end(self) -> None:
+        if self.engine is not None:
+            self.engine.terminate()
+            self.engine.wait(20)
+        self.cloud.close()
+
+
+def nova_ha() -> str:
+    """The program of this source: `make test-python` builds it and says where it is."""
+    return os.environ.get("NOVA_HA", str(pathlib.Path(__file__).parents[2] / "target/daemon/nova-ha"))
+
+
+@pytest.fixture
+def controller(tmp_path: pathlib.Path) -> Iterator[Controller]:
+    made = Controller(tmp_path)
+    try:
+        yield made
+    finally:
+        made.end()
 
 
 @pytest.fixture

@@ -137,9 +137,10 @@ class Headroom(Cloud):
     settings = {"headroom": "enforce"}
 
     def setUp(self) -> None:
+        self.flags(reserved_host_memory_mb=0)
         super().setUp()
         self.hosts("c1", "c2", "c3")
-        (self.flavor,) = [self._create_flavor(vcpu=1, memory_mb=2048, disk=1, ephemeral=0)]
+        self.flavor = self._create_flavor(vcpu=1, memory_mb=2048, disk=1, ephemeral=0)
 
     def test_a_new_server_is_refused_at_the_limit_and_an_evacuation_let_through(self) -> None:
         # Three hosts of 8 GiB of which one must be spare: eight servers of 2 GiB fit, and no ninth.

@@ -97,7 +97,7 @@ def guarded(native: Any) -> list[str]:
             ]
         elif callable(value) and not name.startswith("_"):
             names.append(name)
-    return sorted(set(names) - {"inject_panic"})
+    return sorted(set(names) - {"inject_panic", "optimised"})
 
 
 #: Enough for each to be called.
