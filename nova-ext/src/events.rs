@@ -15,6 +15,9 @@ pub use sender::{Sender, Stats};
 use crate::ids::{HostName, ServerId};
 use crate::stamp::Stamp;
 
+/// What an engine says to whoever connects: only then is it one, and lets us in. (TLS 1.3 tells a client that its
+/// handshake is done before the server has looked at its certificate.)
+pub const GREETING: &[u8] = b"nova-ha events 1\n";
 /// The longest line.
 pub const LONGEST: usize = 4096;
 

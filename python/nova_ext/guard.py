@@ -77,11 +77,15 @@ class Guard:
 
     def _check(self, environ: Environ) -> Optional[tuple[int, str]]:
         """The status and the reason of a refusal; none if it is let through."""
+        method, path = environ["REQUEST_METHOD"], environ["PATH_INFO"]
+        match = (_ACTION if method == "POST" else _SERVICE).search(path)
+        if match is None:
+            return None
         body = _body(environ)
         if body is None:
             return None
         try:
-            asks = self._asks(environ, body)
+            asks = _asks(environ["nova.context"], method, match.group(1), body)
             if not asks:
                 return None
             for ask in asks:
@@ -94,8 +98,8 @@ class Guard:
         except Exception:
             LOG.exception(
                 "instance_ha: %s %s cannot be judged, and is %s",
-                environ["REQUEST_METHOD"],
-                environ["PATH_INFO"],
+                method,
+                path,
                 "refused" if self.closed and self.mode == "enforce" else "let through",
             )
             if self.closed and self.mode == "enforce":
@@ -116,20 +120,6 @@ class Guard:
             return None
         LOG.warning("instance_ha: %s of %s by %s is refused: %s", ask.what, ask.host, user, said)
         return (403 if ask.what == "evacuate" else 409), said
-
-    def _asks(self, environ: Environ, body: dict[str, Any]) -> list[Ask]:
-        context, path = environ["nova.context"], environ["PATH_INFO"]
-        match = _ACTION.search(path)
-        if match and environ["REQUEST_METHOD"] == "POST":
-            # Whoever may not evacuate hears so from Nova, and nothing of hosts from us.
-            if "evacuate" not in body or not _may(context, _EVACUATE):
-                return []
-            host = _host_of(context, match.group(1))
-            return [] if host is None else [Ask("evacuate", host)]
-        match = _SERVICE.search(path)
-        if match and environ["REQUEST_METHOD"] == "PUT":
-            return _service_asks(context, match.group(1), body)
-        return []
 
     def _judge(self, environ: Environ, ask: Ask) -> tuple[bool, str]:
         from nova_ext import _lookup
@@ -158,6 +148,17 @@ class Guard:
 
             self._gate = native.Gate(self._settings.key_file, self._settings.proof_lifetime)
         return self._gate
+
+
+def _asks(context: Any, method: str, which: str, body: dict[str, Any]) -> list[Ask]:
+    """What is asked of which host: of a server (POST) or of a service (PUT)."""
+    if method == "PUT":
+        return _service_asks(context, which, body)
+    # Whoever may not evacuate hears so from Nova, and nothing of hosts from us.
+    if "evacuate" not in body or not _may(context, _EVACUATE):
+        return []
+    host = _host_of(context, which)
+    return [] if host is None else [Ask("evacuate", host)]
 
 
 def _service_asks(context: Any, which: str, body: dict[str, Any]) -> list[Ask]:

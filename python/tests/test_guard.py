@@ -34,6 +34,7 @@ def environ(method: str, path: str, body: bytes = b"") -> dict[str, Any]:
         "SCRIPT_NAME": "/v2.1",
         "CONTENT_LENGTH": str(len(body)),
         "wsgi.input": io.BytesIO(body),
+        "nova.context": None,
     }
 
 
@@ -66,7 +67,7 @@ def test_other_calls_are_passed_on_as_they_are(method: str, path: str, body: byt
         return application(environ, start_response)
 
     started: list[Any] = []
-    asked = {**environ(method, path, body), "nova.context": None}
+    asked = environ(method, path, body)
     answer = guard.Guard(app, Settings())(asked, lambda *args: started.append(args))
     assert answer is ANSWER
     assert started == [("200 OK", [("Content-Type", "application/json")])]

@@ -8,15 +8,12 @@ from typing import Any, Optional
 
 import pytest
 
-pytestmark = pytest.mark.nova
-pytest.importorskip("nova")
+from nova_cloud import Cloud, admin, set_last_seen  # isort: skip
 
-from nova_cloud import Cloud, admin, set_last_seen  # noqa: E402  # isort: skip
+from nova import objects
+from nova.tests.functional.api import client
 
-from nova import objects  # noqa: E402
-from nova.tests.functional.api import client  # noqa: E402
-
-from nova_ext import _load, _lookup  # noqa: E402
+from nova_ext import _load, _lookup
 
 
 class ExtraSpecs(Cloud):

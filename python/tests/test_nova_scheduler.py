@@ -8,15 +8,12 @@ from typing import Any
 
 import pytest
 
-pytestmark = pytest.mark.nova
-pytest.importorskip("nova")
+from nova import exception, objects
+from nova_cloud import CONF, Cloud  # isort: skip
 
-from nova import exception, objects  # noqa: E402
-from nova_cloud import CONF, Cloud  # noqa: E402  # isort: skip
+from nova.scheduler import filters as nova_filters
 
-from nova.scheduler import filters as nova_filters  # noqa: E402
-
-from nova_ext import _scheduling  # noqa: E402
+from nova_ext import _scheduling
 
 
 class Seen(nova_filters.BaseHostFilter):  # type: ignore[misc]

@@ -3,7 +3,7 @@
 //! A full queue loses what comes; a peer that does not answer, does not read or is not there costs this thread alone.
 //! What could not be sent soon is not sent late: the engine has looked by itself since.
 
-use std::io::{self, Write as _};
+use std::io::{self, Read, Write as _};
 use std::net::{TcpStream, ToSocketAddrs as _};
 use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -15,7 +15,7 @@ use std::time::{Duration, Instant};
 use rustls::pki_types::ServerName;
 use rustls::{ClientConfig, ClientConnection, StreamOwned};
 
-use super::{Address, Peer};
+use super::{Address, GREETING, Peer};
 use crate::cloud::Tls;
 use crate::cloud::tls;
 
@@ -201,8 +201,10 @@ impl Worker {
 
 /// One that listens and takes no connections makes this thread wait, and nobody else: the queue fills up.
 fn local(path: &std::path::Path) -> io::Result<Line> {
-    let stream = UnixStream::connect(path)?;
+    let mut stream = UnixStream::connect(path)?;
     stream.set_write_timeout(Some(WRITE))?;
+    stream.set_read_timeout(Some(CONNECT))?;
+    greeted(&mut stream)?;
     Ok(Line::Local(stream))
 }
 
@@ -224,8 +226,20 @@ fn far(peer: &Peer, certificates: &Tls) -> io::Result<Line> {
         }
         session.complete_io(&mut tcp).map_err(told)?;
     }
-    // A refusal of our certificate comes after the handshake in TLS 1.3: it is seen when something is sent.
-    Ok(Line::Tls(Box::new(StreamOwned::new(session, tcp))))
+    let mut stream = StreamOwned::new(session, tcp);
+    greeted(&mut stream).map_err(told)?;
+    Ok(Line::Tls(Box::new(stream)))
+}
+
+/// Whether it is an engine that lets us in.
+fn greeted(stream: &mut impl Read) -> io::Result<()> {
+    let mut said = [0; GREETING.len()];
+    stream.read_exact(&mut said)?;
+    if said == GREETING {
+        Ok(())
+    } else {
+        Err(io::Error::other("it is no engine of nova-ha, or of another version"))
+    }
 }
 
 /// What an error of TLS means.
@@ -251,6 +265,12 @@ mod tests {
         }
     }
 
+    fn accept(listener: &UnixListener) -> UnixStream {
+        let (mut stream, _) = listener.accept().unwrap();
+        stream.write_all(GREETING).unwrap();
+        stream
+    }
+
     #[test]
     fn what_is_offered_arrives_also_after_a_restart() {
         let folder = tempfile::tempdir().unwrap();
@@ -258,8 +278,7 @@ mod tests {
         let listener = UnixListener::bind(&path).unwrap();
         let sender = Sender::start(vec![Address::Local(path.clone())], Tls::default(), 8).unwrap();
         assert!(sender.offer("one\n".into()));
-        let (stream, _) = listener.accept().unwrap();
-        let mut reader = BufReader::new(stream);
+        let mut reader = BufReader::new(accept(&listener));
         let mut line = String::new();
         reader.read_line(&mut line).unwrap();
         assert_eq!(line, "one\n");
@@ -269,9 +288,8 @@ mod tests {
         std::fs::remove_file(&path).unwrap();
         let listener = UnixListener::bind(&path).unwrap();
         assert!(sender.offer("two\n".into()));
-        let (stream, _) = listener.accept().unwrap();
         line.clear();
-        BufReader::new(stream).read_line(&mut line).unwrap();
+        BufReader::new(accept(&listener)).read_line(&mut line).unwrap();
         assert_eq!(line, "two\n");
         wait_for("the count", || sender.stats().sent == 2);
         assert_eq!(sender.stats().lost, 0);

@@ -19,7 +19,9 @@ use rustls::pki_types::PrivateKeyDer;
 use rustls::pki_types::pem::PemObject as _;
 use rustls::server::WebPkiClientVerifier;
 use serde::{Deserialize, Serialize};
-use tokio::io::{AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, BufReader};
+use tokio::io::{
+    AsyncBufReadExt as _, AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _, BufReader,
+};
 use tokio::net::{TcpListener, UnixListener, UnixStream};
 use tokio::sync::mpsc;
 use tokio::time::{sleep, timeout};
@@ -30,7 +32,7 @@ use super::ServeError;
 use crate::cloud::tls;
 use crate::config;
 use crate::engine::run::Order;
-use crate::events::{Event, LONGEST};
+use crate::events::{Event, GREETING, LONGEST};
 use crate::stamp::Stamp;
 
 /// Services that may be connected: each process of Nova on each machine is one.
@@ -255,7 +257,11 @@ async fn take_far(
 }
 
 /// Reads a service's events until it goes. One too many is not read.
-fn begin(stream: impl AsyncRead + Unpin + Send + 'static, count: &Arc<Count>, orders: &mpsc::Sender<Order>) {
+fn begin(
+    mut stream: impl AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    count: &Arc<Count>,
+    orders: &mpsc::Sender<Order>,
+) {
     if count.connected.fetch_add(1, Ordering::Relaxed) >= MOST {
         count.connected.fetch_sub(1, Ordering::Relaxed);
         warn!("events: more than {MOST} services connect");
@@ -263,9 +269,14 @@ fn begin(stream: impl AsyncRead + Unpin + Send + 'static, count: &Arc<Count>, or
     }
     let (count, orders) = (Arc::clone(count), orders.clone());
     tokio::spawn(async move {
+        let greeted = timeout(HANDSHAKE, async {
+            stream.write_all(GREETING).await?;
+            stream.flush().await
+        });
+        let greeted = matches!(greeted.await, Ok(Ok(())));
         let mut reader = BufReader::new(stream);
         let mut line = Vec::new();
-        loop {
+        while greeted {
             line.clear();
             let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
             match (&mut reader).take(most).read_until(b'\n', &mut line).await {
@@ -332,9 +343,10 @@ mod tests {
         assert_eq!(count.now().lost, 3);
         // One that speaks something else is left, without harm.
         let mut other = UnixStream::connect(&path).await.unwrap();
-        tokio::io::AsyncWriteExt::write_all(&mut other, b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
+        other.write_all(b"GET / HTTP/1.1\r\n\r\n").await.unwrap();
         let mut rest = Vec::new();
-        assert_eq!(other.read_to_end(&mut rest).await.unwrap_or(0), 0);
+        let _ = other.read_to_end(&mut rest).await;
+        assert_eq!(rest, GREETING);
         drop(sender);
         until("the end", || count.now().connected == 0).await;
         serving.abort();
