@@ -8,7 +8,7 @@ SECONDS_EACH ?= 60
 # What is tested, demonstrated and measured; `make build` makes it.
 export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
 
-.PHONY: help setup build static wheel packages packages-python demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-power test-probes test-python test-pcs test-packages test-all bench bench-recovery fuzz lint clean
+.PHONY: help setup build static wheel packages packages-python demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-power test-probes test-python test-module test-pcs test-packages test-all bench bench-recovery fuzz lint clean
 
 help:
 	@echo 'make demo       a cluster, two remote nodes, and what breaks: watch it recover'
@@ -18,6 +18,7 @@ help:
 	@echo 'make test-nova-probes  the probes against a real nova-compute'
 	@echo 'make test-recovery  recovery of computes in a real cloud: Keystone, Placement, Nova'
 	@echo 'make test-python  the Python module, without Nova and in a whole Nova in one process'
+	@echo 'make test-module  the Python module in a real Nova'
 	@echo 'make test-power  power devices: OpenIPMI, ipmitool, fence agents, sushy (tests/rig/peers-power installs them)'
 	@echo 'make test-all   all of these, the original daemon through the same tests, and fuzz'
 	@echo 'make bench      our daemon and the C daemons, measured in one run'
@@ -97,6 +98,11 @@ test-recovery: build
 test-python:
 	tests/rig/python
 
+# The same as processes of their own, in the cloud of test-recovery.
+test-module:
+	$(CARGO) build --locked --release -p nova-ext-python
+	$(CARGO) test --locked -p pcmk-interop --test module
+
 # Installs nothing: tests/rig/peers-power does.
 test-power:
 	$(CARGO) test --locked -p nova-ext --test power
@@ -118,7 +124,7 @@ test-all: setup build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cluster --test pcs --test tools
 	tests/rig/cts-build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cts
-	$(MAKE) test test-nova-probes test-recovery test-python test-pcs
+	$(MAKE) test test-nova-probes test-recovery test-python test-module test-pcs
 	$(MAKE) fuzz
 
 bench: setup packages
