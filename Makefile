@@ -95,7 +95,7 @@ test-recovery: build
 	$(CARGO) test --locked -p pcmk-interop --test recovery
 
 # The environments with Nova and its tests are made when this asks for them.
-test-python:
+test-python: build
 	tests/rig/python
 
 # The same as processes of their own, in the cloud of test-recovery.
