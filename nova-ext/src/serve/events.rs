@@ -273,24 +273,30 @@ fn begin(
             stream.write_all(GREETING).await?;
             stream.flush().await
         });
-        let greeted = matches!(greeted.await, Ok(Ok(())));
-        let mut reader = BufReader::new(stream);
-        let mut line = Vec::new();
-        while greeted {
-            line.clear();
-            let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
-            match (&mut reader).take(most).read_until(b'\n', &mut line).await {
-                Ok(length) if length > 0 && line.ends_with(b"\n") => {}
-                // The end, or a line without one: whoever it is does not speak this.
-                _ => break,
-            }
-            match Event::from_line(line.trim_ascii_end()) {
-                Some(event) => count.take(&event, &orders),
-                None => break,
-            }
+        if matches!(greeted.await, Ok(Ok(()))) {
+            listen(stream, &count, &orders).await;
         }
         count.connected.fetch_sub(1, Ordering::Relaxed);
     });
+}
+
+/// Takes events until the end, or until something comes that is none.
+async fn listen(stream: impl AsyncRead + Unpin, count: &Count, orders: &mpsc::Sender<Order>) {
+    let mut reader = BufReader::new(stream);
+    let mut line = Vec::new();
+    loop {
+        line.clear();
+        let most = u64::try_from(LONGEST).unwrap_or(u64::MAX);
+        match (&mut reader).take(most).read_until(b'\n', &mut line).await {
+            Ok(length) if length > 0 && line.ends_with(b"\n") => {}
+            // The end, or a line without one: whoever it is does not speak this.
+            _ => return,
+        }
+        match Event::from_line(line.trim_ascii_end()) {
+            Some(event) => count.take(&event, orders),
+            None => return,
+        }
+    }
 }
 
 #[cfg(test)]
