@@ -1,6 +1,6 @@
 """What a fence agent and an engine do, as a program: switch a host off, tell Nova, have its servers moved.
 
-    python3 fence_and_evacuate.py HOST [CONFIG]
+python3 fence_and_evacuate.py HOST [CONFIG]
 """
 
 from __future__ import annotations

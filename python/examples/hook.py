@@ -1,7 +1,7 @@
 """A hook of a site, for an entry point of the group nova_ext.hooks:
 
-    [project.entry-points."nova_ext.hooks"]
-    site = "hook:Site"
+[project.entry-points."nova_ext.hooks"]
+site = "hook:Site"
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Lets a host return: power on, then Nova, in the order in which no server runs twice.
 
-    python3 let_return.py HOST [CONFIG]
+python3 let_return.py HOST [CONFIG]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """The power of all hosts of the map at once, with asyncio.
 
-    python3 many_at_once.py [CONFIG]
+python3 many_at_once.py [CONFIG]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """Proofs: what this controller knows of a host, the line that other controllers believe, and somebody's word.
 
-    python3 proofs.py HOST NAME [CONFIG]
+python3 proofs.py HOST NAME [CONFIG]
 """
 
 from __future__ import annotations

@@ -1,6 +1,6 @@
 """What the engine of this controller has done, and how it is.
 
-    python3 what_happened.py [CONFIG]
+python3 what_happened.py [CONFIG]
 """
 
 from __future__ import annotations

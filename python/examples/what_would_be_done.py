@@ -1,6 +1,6 @@
 """What would be done about a host's servers, and what the rules say of a flavor. Changes nothing.
 
-    python3 what_would_be_done.py HOST [CONFIG]
+python3 what_would_be_done.py HOST [CONFIG]
 """
 
 from __future__ import annotations

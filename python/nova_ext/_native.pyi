@@ -114,9 +114,7 @@ class Gate:
 
 @final
 class Signal:
-    def __new__(
-        cls, addresses: list[str], ca: _Path, certificate: _Path, key: _Path, room: int
-    ) -> Signal: ...
+    def __new__(cls, addresses: list[str], ca: _Path, certificate: _Path, key: _Path, room: int) -> Signal: ...
     def offer(
         self,
         kind: str,

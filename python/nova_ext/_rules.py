@@ -93,6 +93,4 @@ def opted_in(
     Programs that ask about many servers load the policy once: `Policy.load().opted_in(…)`.
     """
     rules = policy if policy is not None else Policy.load(config)
-    return rules.opted_in(
-        flavor=flavor, image=image, metadata=metadata, tags=tags, aggregate=aggregate, project=project
-    )
+    return rules.opted_in(flavor=flavor, image=image, metadata=metadata, tags=tags, aggregate=aggregate, project=project)

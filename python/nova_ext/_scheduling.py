@@ -34,9 +34,7 @@ class Shared:
 
         settings = options.register(conf)
         self.pid = os.getpid()
-        self.native = _native.Scheduler(
-            settings.headroom, settings.spread_host, settings.spread_domain, settings.spread_busy
-        )
+        self.native = _native.Scheduler(settings.headroom, settings.spread_host, settings.spread_domain, settings.spread_busy)
         self.headroom: str = settings.headroom
         self.down = Down()
         self._policy_file: str = settings.policy_file
@@ -65,7 +63,12 @@ class Shared:
         """Whether a server is evacuated when its host fails, as far as its flavor, image and project say."""
         flavor = spec.flavor.extra_specs if "extra_specs" in spec.flavor else {}
         decision = self._rules().decide(
-            {str(key): str(value) for key, value in (flavor or {}).items()}, _image(spec), {}, [], [], spec.project_id or ""
+            {str(key): str(value) for key, value in (flavor or {}).items()},
+            _image(spec),
+            {},
+            [],
+            [],
+            spec.project_id or "",
         )
         return bool(decision[0])
 

@@ -1,10 +1,10 @@
 """The same calls for asyncio. A task that is cancelled ends the call where it waits; what was asked for goes on in Nova.
 
-    from nova_ext import aio
+from nova_ext import aio
 
-    proof = await aio.power_off("compute-1")
-    await aio.force_down("compute-1", proof)
-    done = await aio.evacuate("compute-1", proof, on_event=print)
+proof = await aio.power_off("compute-1")
+await aio.force_down("compute-1", proof)
+done = await aio.evacuate("compute-1", proof, on_event=print)
 """
 
 from __future__ import annotations

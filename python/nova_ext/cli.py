@@ -16,7 +16,11 @@ def main(arguments: Optional[list[str]] = None) -> int:
     commands = parser.add_subparsers(dest="command", metavar="COMMAND")
     checks = commands.add_parser("doctor", help="say whether Nova has enabled what it should, and whether it works")
     checks.add_argument(
-        "--nova-conf", action="append", type=pathlib.Path, metavar="FILE", help="default: /etc/nova/nova.conf; may be repeated"
+        "--nova-conf",
+        action="append",
+        type=pathlib.Path,
+        metavar="FILE",
+        help="default: /etc/nova/nova.conf; may be repeated",
     )
     checks.add_argument("--paste", type=pathlib.Path, metavar="FILE", help="default: what nova.conf says")
     checks.add_argument("-c", "--config", metavar="FILE", help="default: /etc/pcmk-remote/nova-ha.toml")

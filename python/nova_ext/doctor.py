@@ -95,7 +95,9 @@ def scheduler(conf: Conf) -> Iterator[Finding]:
     enabled = conf.items("filter_scheduler", "enabled_filters")
     on = "InstanceHAFilter" in enabled
     if on and FILTER not in available:
-        yield Finding("filter", "fail", f"it is enabled and not available: available_filters = {FILTER}, in a line of its own")
+        yield Finding(
+            "filter", "fail", f"it is enabled and not available: available_filters = {FILTER}, in a line of its own"
+        )
     elif not on:
         yield Finding("filter", "warn", "it is off: reserved and returning hosts take any server")
     else:
@@ -142,7 +144,9 @@ def api(conf: Conf, paste: pathlib.Path) -> Iterator[Finding]:
     placed = [any(name in line for name in ours) for line in pipelines]
     if not ours or not any(placed):
         level = "warn" if mode == "off" else "fail"
-        yield Finding("guard", level, f"guard = {mode}, and it is in no pipeline of {paste}: Nova evacuates on anybody's word")
+        yield Finding(
+            "guard", level, f"guard = {mode}, and it is in no pipeline of {paste}: Nova evacuates on anybody's word"
+        )
         return
     for line in pipelines:
         name = next((name for name in ours if name in line), None)
@@ -158,19 +162,27 @@ def api(conf: Conf, paste: pathlib.Path) -> Iterator[Finding]:
         yield Finding("guard", "fail", f"{key} is missing: no proof can be checked")
     else:
         mode_bits = pathlib.Path(key).stat().st_mode & 0o077
-        yield Finding("guard", "fail" if mode_bits else "ok", f"key_file {key}" + (": others can read it, chmod 600" if mode_bits else ""))
+        yield Finding(
+            "guard",
+            "fail" if mode_bits else "ok",
+            f"key_file {key}" + (": others can read it, chmod 600" if mode_bits else ""),
+        )
 
 
 def events(conf: Conf) -> Iterator[Finding]:
     """The notification driver."""
     drivers = [item for line in conf.all("oslo_messaging_notifications", "driver") for item in line.split(",")]
     if DRIVER not in [driver.strip() for driver in drivers]:
-        yield Finding("events", "warn", f"the engine hears nothing from here: [oslo_messaging_notifications] driver = {DRIVER}")
+        yield Finding(
+            "events", "warn", f"the engine hears nothing from here: [oslo_messaging_notifications] driver = {DRIVER}"
+        )
         return
     versions = conf.last("notifications", "notification_format", "unversioned")
     yield Finding("events", "ok", f"the driver is enabled, notification_format = {versions}")
     if versions == "unversioned":
-        yield Finding("events", "warn", "service.update is told as a versioned notification alone: notification_format = both")
+        yield Finding(
+            "events", "warn", "service.update is told as a versioned notification alone: notification_format = both"
+        )
 
 
 def processes(proc: pathlib.Path = pathlib.Path("/proc")) -> Iterator[Finding]:

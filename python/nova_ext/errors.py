@@ -1,15 +1,15 @@
 """What can go wrong. One tree, with `retryable`: whether trying the same again may help.
 
-    Error
-     ├─ ConfigError    a file, name or value that cannot be used
-     ├─ NotProven      nothing proves that the host is off, or it is on
-     ├─ OutOfOrder     a step before its time: evacuations from the host have not ended
-     ├─ CloudError     Keystone, Nova or Placement; has `status` and `request_id`
-     ├─ PowerError     a power device
-     ├─ EngineError    the engine of this controller, or its files
-     ├─ TimedOut       the time was over; what was begun goes on
-     ├─ NativePanic    a bug of nova_ext
-     └─ NativeMissing  the native part is not there, or not for this Python
+Error
+ ├─ ConfigError    a file, name or value that cannot be used
+ ├─ NotProven      nothing proves that the host is off, or it is on
+ ├─ OutOfOrder     a step before its time: evacuations from the host have not ended
+ ├─ CloudError     Keystone, Nova or Placement; has `status` and `request_id`
+ ├─ PowerError     a power device
+ ├─ EngineError    the engine of this controller, or its files
+ ├─ TimedOut       the time was over; what was begun goes on
+ ├─ NativePanic    a bug of nova_ext
+ └─ NativeMissing  the native part is not there, or not for this Python
 """
 
 from __future__ import annotations

@@ -49,9 +49,7 @@ def register() -> list[Any]:
                 raise exception.ValidationError(f"Validation failed; {said}.")
 
     validators = [
-        Validator(
-            name=f"{NAMESPACE}:{key}", description=f"{about}.", value={**value, "description": about}
-        )
+        Validator(name=f"{NAMESPACE}:{key}", description=f"{about}.", value={**value, "description": about})
         for key, (value, about) in FLAVOR_KEYS.items()
     ]
     if _load.missing() is None:

@@ -112,7 +112,12 @@ class Guard:
         reason = environ.get(OVERRIDE, "").strip()
         if reason and context.is_admin:
             LOG.warning(
-                "instance_ha: %s overrides the guard for %s of %s (%r), although %s", user, ask.what, ask.host, reason[:200], said
+                "instance_ha: %s overrides the guard for %s of %s (%r), although %s",
+                user,
+                ask.what,
+                ask.host,
+                reason[:200],
+                said,
             )
             return None
         if self.mode == "warn":
@@ -247,9 +252,7 @@ def _body(environ: Environ) -> Optional[dict[str, Any]]:
     return body if isinstance(body, dict) else None
 
 
-def _refuse(
-    environ: Environ, start_response: Callable[..., Any], status: int, said: str
-) -> Iterable[bytes]:
+def _refuse(environ: Environ, start_response: Callable[..., Any], status: int, said: str) -> Iterable[bytes]:
     """As Nova's own errors are: its JSON, its version headers; the request id comes from in front of us."""
     import webob.exc
     from nova.api.openstack import wsgi

@@ -87,7 +87,10 @@ class Driver:
                 return
             more, self._lost, self._quiet_until = lost - self._lost, lost, now + QUIET
         LOG.warning(
-            "instance_ha: %d events did not reach an engine (%d did): %s; the engine looks by itself", more, sent, trouble
+            "instance_ha: %d events did not reach an engine (%d did): %s; the engine looks by itself",
+            more,
+            sent,
+            trouble,
         )
 
     def stats(self) -> Optional[tuple[int, int, Optional[str], Optional[str]]]:

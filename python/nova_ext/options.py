@@ -43,7 +43,10 @@ How much arrivals in a host's failure domain, for each of its hosts, count again
 """,
     ),
     cfg.FloatOpt(
-        "spread_busy", default=0.5, min=0.0, help="How much each build, move or rebuild under way counts against a host."
+        "spread_busy",
+        default=0.5,
+        min=0.0,
+        help="How much each build, move or rebuild under way counts against a host.",
     ),
     cfg.StrOpt(
         "policy_file",
@@ -85,9 +88,7 @@ The key by which fence proofs are signed: a copy of nova-ha.key that the user of
 no proof can be checked, and none is valid.
 """,
     ),
-    cfg.IntOpt(
-        "proof_lifetime", default=86400, min=60, help="Seconds after which a fence proof is too old to evacuate by."
-    ),
+    cfg.IntOpt("proof_lifetime", default=86400, min=60, help="Seconds after which a fence proof is too old to evacuate by."),
 ]
 
 EVENTS = [
@@ -102,9 +103,7 @@ answers gets them.
     cfg.StrOpt("engine_ca", help="The authority of the engines' certificates, for tls:."),
     cfg.StrOpt("engine_certificate", help="The certificate that is shown to engines, for tls:."),
     cfg.StrOpt("engine_key", help="Its key."),
-    cfg.IntOpt(
-        "events_waiting", default=1000, min=1, max=100000, help="So many events may wait; what comes then is lost."
-    ),
+    cfg.IntOpt("events_waiting", default=1000, min=1, max=100000, help="So many events may wait; what comes then is lost."),
 ]
 
 ALL = SCHEDULER + GUARD + EVENTS

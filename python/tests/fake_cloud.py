@@ -133,7 +133,13 @@ class Cloud:
     def services_of(self, query: dict[str, str]) -> list[Any]:
         binary = query.get("binary", "nova-compute")
         if binary != "nova-compute":
-            return [self.service("ctl1", {"id": str(uuid.UUID(int=1)), "forced_down": False, "status": "enabled", "disabled_reason": None}, binary)]
+            return [
+                self.service(
+                    "ctl1",
+                    {"id": str(uuid.UUID(int=1)), "forced_down": False, "status": "enabled", "disabled_reason": None},
+                    binary,
+                )
+            ]
         return [self.service(host, one, binary) for host, one in self.services.items() if query.get("host", host) == host]
 
     @staticmethod
@@ -160,8 +166,15 @@ class Cloud:
             "OS-EXT-STS:power_state": server["power"],
             "OS-EXT-SRV-ATTR:host": server["host"],
             "OS-EXT-SRV-ATTR:hypervisor_hostname": server["host"],
-            "flavor": {"original_name": "m1", "vcpus": 1, "ram": 64, "disk": 0, "ephemeral": 0, "swap": 0,
-                       "extra_specs": {"instance_ha:evacuate": "yes"}},
+            "flavor": {
+                "original_name": "m1",
+                "vcpus": 1,
+                "ram": 64,
+                "disk": 0,
+                "ephemeral": 0,
+                "swap": 0,
+                "extra_specs": {"instance_ha:evacuate": "yes"},
+            },
             "image": "",
             "metadata": {},
             "tags": [],

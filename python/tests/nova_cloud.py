@@ -55,11 +55,19 @@ class Cloud(integrated_helpers.ProviderUsageBaseTestCase):
         self.flags(api_paste_config=str(paste), group="wsgi")
         self.flags(
             available_filters=["nova.scheduler.filters.all_filters", *self.filters],
-            enabled_filters=[*(name.rsplit(".", 1)[1] for name in self.filters), "ComputeFilter", "ImagePropertiesFilter"],
+            enabled_filters=[
+                *(name.rsplit(".", 1)[1] for name in self.filters),
+                "ComputeFilter",
+                "ImagePropertiesFilter",
+            ],
             weight_classes=self.weighers,
             group="filter_scheduler",
         )
-        for name, value in {"key_file": str(self.key), "policy_file": str(self.folder / "none"), **self.settings}.items():
+        for name, value in {
+            "key_file": str(self.key),
+            "policy_file": str(self.folder / "none"),
+            **self.settings,
+        }.items():
             self.flags(group="instance_ha", **{name: value})
         self.flags(instances=-1, cores=-1, ram=-1, group="quota")
         # Of this test alone.
@@ -89,9 +97,7 @@ class Cloud(integrated_helpers.ProviderUsageBaseTestCase):
 
     def boot(self, host: Optional[str] = None, state: str = "ACTIVE", flavor: Optional[str] = None) -> dict[str, Any]:
         """A server, on a host."""
-        server: dict[str, Any] = self._create_server(
-            networks="none", host=host, expected_state=state, flavor_id=flavor
-        )
+        server: dict[str, Any] = self._create_server(networks="none", host=host, expected_state=state, flavor_id=flavor)
         return server
 
     def lose(self, host: str, reason: Optional[str] = None) -> None:

@@ -8,6 +8,7 @@ import re
 from typing import Any
 
 import pytest
+
 from nova_ext import cli, doctor
 
 MANUAL = pathlib.Path(__file__).parents[2] / "docs/nova-module.md"
@@ -66,9 +67,10 @@ def test_traps_are_named(tmp_path: pathlib.Path) -> None:
         "[instance_ha]\nguard = enforce\n[oslo_messaging_notifications]\ndriver = messagingv2\ndriver = instance_ha\n",
     )
     found = list(doctor.scheduler(read))
-    assert ("fail", f"it is enabled and not available: available_filters = {doctor.FILTER}, in a line of its own") in levels(
-        found, "filter"
-    )
+    assert (
+        "fail",
+        f"it is enabled and not available: available_filters = {doctor.FILTER}, in a line of its own",
+    ) in levels(found, "filter")
     said = levels(found, "weigher")
     assert said[0][1].startswith("it is the only one") and "is there twice" in said[1][1]
     assert levels(doctor.events(read), "events")[0][0] == "ok"
@@ -89,7 +91,11 @@ def test_traps_are_named(tmp_path: pathlib.Path) -> None:
 
 def test_processes_are_looked_at(tmp_path: pathlib.Path) -> None:
     for pid, command, maps in (
-        (10, "/usr/bin/python3\0/usr/bin/nova-scheduler\0", "7f /usr/lib/python3/dist-packages/nova_ext/_native.abi3.so\n"),
+        (
+            10,
+            "/usr/bin/python3\0/usr/bin/nova-scheduler\0",
+            "7f /usr/lib/python3/dist-packages/nova_ext/_native.abi3.so\n",
+        ),
         (11, "/usr/bin/python3\0/usr/bin/nova-conductor\0", "7f /usr/lib/x86_64-linux-gnu/libc.so.6\n"),
         (12, "nova-api\0", "7f /usr/lib/python3/dist-packages/nova_ext/_native.abi3.so (deleted)\n"),
         (13, "bash\0", ""),
@@ -112,7 +118,17 @@ def test_the_program(controller: Any, capsys: Any, tmp_path: pathlib.Path) -> No
     arguments = ["doctor", "--nova-conf", f"{tmp_path}/nova.conf", "--config", str(controller.config)]
     assert cli.main([*arguments, "--json"]) in (0, 1)
     found = json.loads(capsys.readouterr().out)
-    assert {one["about"] for one in found} >= {"package", "filter", "weigher", "guard", "events", "processes", "cloud", "policy", "engine"}
+    assert {one["about"] for one in found} >= {
+        "package",
+        "filter",
+        "weigher",
+        "guard",
+        "events",
+        "processes",
+        "cloud",
+        "policy",
+        "engine",
+    }
     engine = next(one for one in found if one["about"] == "engine")
     assert engine["text"] == "0 services are connected, 0 events, 0 lost"
     assert any("logged in as nova-ha with admin" in one["text"] for one in found)

@@ -77,6 +77,10 @@ def test_whoever_may_not_connect_is_not_heard(controller: Any, native: Any) -> N
 
     ran = subprocess.run(
         [conftest.nova_ha(), "--config", str(controller.config), "status"],
-        capture_output=True, text=True, timeout=60, check=False, env={**os.environ},
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=False,
+        env={**os.environ},
     )
     assert "listen needs certificate, key and ca: anybody could connect" in ran.stderr

@@ -11,8 +11,9 @@ import threading
 import time
 from typing import Any
 
-import nova_ext
 import pytest
+
+import nova_ext
 from nova_ext import FenceProof, errors, power
 
 EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
@@ -21,7 +22,11 @@ EXAMPLES = pathlib.Path(__file__).parents[1] / "examples"
 def run(name: str, *arguments: str, code: int = 0) -> str:
     ran = subprocess.run(
         [sys.executable, str(EXAMPLES / f"{name}.py"), *arguments],
-        capture_output=True, text=True, timeout=120, check=False, stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+        stdin=subprocess.DEVNULL,
     )
     assert ran.returncode == code, ran.stdout + ran.stderr
     return ran.stdout
@@ -113,9 +118,7 @@ def test_what_would_be_done(controller: Any) -> None:
 
 def test_a_cloud_that_is_away(controller: Any) -> None:
     controller.cloud.server.server_close()
-    (controller.folder / "cloud.toml").write_text(
-        (controller.folder / "cloud.toml").read_text() + 'call_timeout = "2s"\n'
-    )
+    (controller.folder / "cloud.toml").write_text((controller.folder / "cloud.toml").read_text() + 'call_timeout = "2s"\n')
     controller.cloud.server.shutdown()
     with pytest.raises(errors.CloudError) as caught:
         nova_ext.plan("c1", config=controller.config)

@@ -53,9 +53,7 @@ OTHERS = [
 ]
 if importlib.util.find_spec("oslo_utils"):
     # What a flag means is asked of Nova's own library.
-    OTHERS.append(
-        ("PUT", "/os-services/force-down", b'{"host": "c1", "binary": "nova-compute", "forced_down": true}')
-    )
+    OTHERS.append(("PUT", "/os-services/force-down", b'{"host": "c1", "binary": "nova-compute", "forced_down": true}'))
 
 
 @pytest.mark.parametrize(("method", "path", "body"), OTHERS)

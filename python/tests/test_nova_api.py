@@ -79,9 +79,7 @@ class Asked(Cloud):
         self.server = self.boot("c1")
 
     def evacuate(self, headers: Optional[dict[str, str]] = None, api: Any = None) -> tuple[int, str]:
-        return self.ask(
-            "post", f"/servers/{self.server['id']}/action", {"evacuate": {}}, headers=headers, api=api
-        )
+        return self.ask("post", f"/servers/{self.server['id']}/action", {"evacuate": {}}, headers=headers, api=api)
 
     def ask(
         self, method: str, path: str, body: dict[str, Any], headers: Optional[dict[str, str]] = None, api: Any = None
@@ -220,7 +218,6 @@ class Warned(Asked):
             assert self.evacuate()[0] == 200
         self._wait_for_migration_status(self.server, ["done"])
         assert "would be refused: host c1 is not proven off" in logs.output[0]
-
 
 
 class Fails(Asked):

@@ -37,8 +37,16 @@ def hosts() -> list[Any]:
         state.ram_allocation_ratio, state.cpu_allocation_ratio, state.disk_allocation_ratio = 1.0, 4.0, 1.0
         state.num_instances, state.num_io_ops = n % 60, n % 3
         state.aggregates = [racks[n // 20]] + ([spare] if n % 50 == 0 else [])
-        service = {"host": state.host, "binary": "nova-compute", "disabled": False, "disabled_reason": None,
-                   "forced_down": False, "last_seen_up": timeutils.utcnow(), "updated_at": None, "created_at": None}
+        service = {
+            "host": state.host,
+            "binary": "nova-compute",
+            "disabled": False,
+            "disabled_reason": None,
+            "forced_down": False,
+            "last_seen_up": timeutils.utcnow(),
+            "updated_at": None,
+            "created_at": None,
+        }
         state.update(service=service)
         made.append(state)
     return made
@@ -46,11 +54,24 @@ def hosts() -> list[Any]:
 
 def request() -> Any:
     flavor = objects.Flavor(
-        id=1, name="m1", memory_mb=2048, vcpus=1, root_gb=20, ephemeral_gb=0, swap=0, extra_specs={"instance_ha:evacuate": "yes"}
+        id=1,
+        name="m1",
+        memory_mb=2048,
+        vcpus=1,
+        root_gb=20,
+        ephemeral_gb=0,
+        swap=0,
+        extra_specs={"instance_ha:evacuate": "yes"},
     )
     return objects.RequestSpec(
-        context.get_admin_context(), flavor=flavor, num_instances=1, is_bfv=False, project_id="p", scheduler_hints={},
-        ignore_hosts=None, image=objects.ImageMeta(properties=objects.ImageMetaProps()),
+        context.get_admin_context(),
+        flavor=flavor,
+        num_instances=1,
+        is_bfv=False,
+        project_id="p",
+        scheduler_hints={},
+        ignore_hosts=None,
+        image=objects.ImageMeta(properties=objects.ImageMetaProps()),
     )
 
 

@@ -79,11 +79,19 @@ def test_the_events_that_matter_arrive_in_under_100_ms(tmp_path: pathlib.Path) -
     driver.notify({}, message("service.update", binary="nova-scheduler", host="c1"), "INFO", None)
     driver.notify({}, message("service.update", binary="nova-compute", host="c1", forced_down=True), "INFO", None)
     driver.notify({}, message("instance.rebuild.end", uuid=SERVER, host="c2"), "INFO", None)
-    old = {"event_type": "compute.instance.rebuild.error", "publisher_id": "compute.c2",
-           "payload": {"instance_id": SERVER, "host": "c2"}}
+    old = {
+        "event_type": "compute.instance.rebuild.error",
+        "publisher_id": "compute.c2",
+        "payload": {"instance_id": SERVER, "host": "c2"},
+    }
     driver.notify({}, old, "ERROR", None)
     service, end, error = engine.lines(3)
-    assert (service["kind"], service["host"], service["server"], service["forced_down"]) == ("service.update", "c1", None, True)
+    assert (service["kind"], service["host"], service["server"], service["forced_down"]) == (
+        "service.update",
+        "c1",
+        None,
+        True,
+    )
     assert (end["kind"], end["server"], end["publisher"]) == ("instance.rebuild.end", SERVER, "nova-compute:c2")
     assert (error["kind"], error["server"]) == ("compute.instance.rebuild.error", SERVER)
     # One more, over the way that is open now; the best of some, as the machine may be busy.
@@ -134,7 +142,7 @@ def test_nova_does_not_wait(tmp_path: pathlib.Path, peer: str, caplog: Any) -> N
     # Nothing was waited for; the machine may be busy.
     assert longest < 0.5
     if peer == "nonsense":
-        assert "no events for the engine: \"http://ctl1\" is no address of an engine" in caplog.text
+        assert 'no events for the engine: "http://ctl1" is no address of an engine' in caplog.text
         assert driver.stats() is None
     else:
         assert "events did not reach an engine" in caplog.text
@@ -171,7 +179,10 @@ def test_without_the_native_part_it_is_silent(caplog: Any) -> None:
 def test_the_generator_lists_the_settings() -> None:
     ran = subprocess.run(
         [str(pathlib.Path(sys.executable).parent / "oslo-config-generator"), "--namespace", "nova_ext"],
-        capture_output=True, text=True, timeout=60, check=True,
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
     )
     assert "[instance_ha]" in ran.stdout
     for name in ("headroom = off", "guard = off", "engines = unix:/run/pcmk-remote/nova-events.sock", "key_file"):

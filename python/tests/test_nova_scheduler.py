@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 
-from nova import exception, objects
 from nova_cloud import CONF, Cloud  # isort: skip
 
 from nova.scheduler import filters as nova_filters
@@ -122,9 +121,7 @@ class Filtered(Cloud):
         self._evacuate_server(server, expected_host="c3")
 
     def _refuses(self, host: str) -> None:
-        server = self.api.post_server(
-            {"server": {**self._build_server(networks="none"), "host": host}}
-        )
+        server = self.api.post_server({"server": {**self._build_server(networks="none"), "host": host}})
         self._wait_for_state_change(server, "ERROR")
 
 
@@ -203,6 +200,3 @@ class Broken(Cloud):
 class _nothing:
     def __enter__(self) -> None: ...
     def __exit__(self, *_: Any) -> None: ...
-
-
-
