@@ -277,8 +277,19 @@ def filter_factory(global_conf: dict[str, str], **local_conf: str) -> Callable[[
 
     from nova_ext import options
 
-    settings = _Settings(options.register(nova.conf.CONF), local_conf)
+    try:
+        settings: Any = _Settings(options.register(nova.conf.CONF), local_conf)
+    except Exception as error:  # nova-api has to start.
+        LOG.error("instance_ha: the guard is off, its settings cannot be used: %s", error)
+        settings = _Off()
     return lambda app: Guard(app, settings)
+
+
+class _Off:
+    guard = "off"
+    guard_failure = "open"
+    key_file = None
+    proof_lifetime = 0
 
 
 class _Settings:

@@ -33,9 +33,12 @@ class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
 
     def weight_multiplier(self, host_state: Any) -> float:
         """How much it counts beside the others."""
-        value: float = utils.get_weight_multiplier(
-            host_state, "spread_weight_multiplier", CONF.instance_ha.spread_weight_multiplier
-        )
+        try:
+            configured = CONF.instance_ha.spread_weight_multiplier
+        except Exception as error:  # It is no number: the others decide.
+            LOG.error("instance_ha: the weigher is off: %s", error)
+            return 0.0
+        value: float = utils.get_weight_multiplier(host_state, "spread_weight_multiplier", configured)
         return value
 
     def weigh_objects(self, weighed_obj_list: list[Any], weight_properties: Any) -> list[float]:

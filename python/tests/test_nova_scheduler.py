@@ -11,8 +11,9 @@ import pytest
 from nova_cloud import CONF, Cloud  # isort: skip
 
 from nova.scheduler import filters as nova_filters
+from oslo_config import cfg
 
-from nova_ext import _scheduling
+from nova_ext import _scheduling, options
 
 
 class Seen(nova_filters.BaseHostFilter):  # type: ignore[misc]
@@ -187,6 +188,30 @@ class Broken(Cloud):
             _native.inject_panic(name)
             with self.assertLogs("nova_ext", logging.ERROR) if name != "Scheduler.weigh" else _nothing():
                 self.boot()
+
+    def test_settings_that_cannot_be_used(self) -> None:
+        from nova_ext import filters, guard, weighers
+
+        wrong = self.folder / "wrong.conf"
+        wrong.write_text("[instance_ha]\nheadroom = plenty\nspread_weight_multiplier = much\nguard = perhaps\n")
+        conf = cfg.ConfigOpts()
+        conf([], default_config_files=[str(wrong)])
+        options.register(conf)
+        self.hosts("c1", "c2")
+        _scheduling._shared = None
+        with pytest.MonkeyPatch.context() as patch:
+            for module in (filters, weighers):
+                patch.setattr(module, "CONF", conf)
+            with self.assertLogs("nova_ext", logging.ERROR) as logs:
+                self.boot()
+            said = "\n".join(logs.output)
+            assert "the filter has failed, every host passes" in said and "the weigher is off" in said
+            patch.setattr("nova.conf.CONF", conf)
+            with self.assertLogs("nova_ext.guard", logging.ERROR) as logs:
+                made = guard.filter_factory({})(None)  # type: ignore[arg-type]
+            assert "the guard is off, its settings cannot be used" in logs.output[0] and made.mode == "off"
+            with self.assertLogs("nova_ext.guard", logging.ERROR):
+                assert guard.filter_factory({}, guard="perhaps")(None).mode == "off"  # type: ignore[arg-type]
 
     def test_without_the_native_part(self) -> None:
         from nova_ext import _load
