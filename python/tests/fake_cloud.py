@@ -86,6 +86,8 @@ class Cloud:
             return 201, self.token()
         if path in ("/compute", "/compute/"):
             return 200, {"version": {"id": "v2.1", "status": "CURRENT", "version": "2.96", "min_version": "2.1", "links": []}}
+        if path.startswith("/image/v2/images"):
+            return 200, {"images": [{"id": "i1", "name": "cirros", "status": "active", "evacuable": "sure", "tags": []}]}
         if parts[0] != "compute":
             return 404, {"itemNotFound": {"code": 404, "message": path}}
         what = (method, *parts[1:])
@@ -101,6 +103,9 @@ class Cloud:
             return self.act(what[2], body, headers)
         if what[:2] == ("GET", "servers") and what[2] in self.servers:
             return 200, {"server": self.shown(what[2])}
+        if what == ("GET", "flavors", "detail"):
+            # Set with a microversion below 2.86, which takes anything.
+            return 200, {"flavors": [{"id": "f1", "name": "m1", "extra_specs": {"instance_ha:evacuat": "yes"}}]}
         if what == ("GET", "os-migrations"):
             return 200, {"migrations": [dict(one) for one in reversed(self.migrations)]}
         if what == ("GET", "os-aggregates"):
