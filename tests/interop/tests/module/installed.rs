@@ -89,7 +89,7 @@ impl Installed {
     }
 
     /// A file of the package, as the node sees it.
-    pub(crate) fn package(&self, name: &str) -> String {
+    pub(crate) fn package(name: &str) -> String {
         format!("{SITE}/nova_ext/{name}")
     }
 

@@ -192,7 +192,7 @@ pub(crate) fn keeps_to_hosts_that_may(it: &Installed) -> Result<()> {
 /// The native part missing, cut off, and of something else: all services start and serve, and say what is off.
 pub(crate) fn nova_survives_it(it: &Installed) -> Result<()> {
     let node = it.cloud.node();
-    let (library, kept) = (it.package("_native.abi3.so"), it.package("kept"));
+    let (library, kept) = (Installed::package("_native.abi3.so"), Installed::package("kept"));
     node.sh(&format!("mv {library} {kept}"))?;
     for (what, spoil) in [
         ("missing", "true".to_owned()),
