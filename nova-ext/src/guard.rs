@@ -11,8 +11,9 @@ use crate::proof::FenceProof;
 use crate::proof::signed::{Refused, Signer};
 use crate::stamp::Stamp;
 
-/// Clocks may differ by this.
-const SKEW: Duration = Duration::from_secs(2);
+/// A report is written down when a conductor gets to it, by its clock: so much later than the host has made it. A host
+/// that is really on again goes on reporting.
+const LATE: Duration = Duration::from_secs(30);
 
 /// What is asked of Nova.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -175,7 +176,7 @@ fn proven(
         None => return Err(Refusal::Invalid(host.clone(), wrong)),
     };
     if let Some(seen) = known.last_seen
-        && seen > proof.at().after(SKEW)
+        && seen > proof.at().after(LATE)
     {
         return Err(Refusal::Expired { host: host.clone(), proven: proof.at(), seen });
     }
@@ -232,6 +233,9 @@ pub(crate) mod tests {
         let line = signer.sign(&proof);
         let with = |reason: &str| Known { reason: Some(reason.to_owned()), ..known() };
         assert_eq!(evacuate(&with(&line), None, Some(&signer), "10:00:05"), "Ann confirms it");
+        // Its last report has waited for a conductor.
+        let late = Known { last_seen: Some(at("10:00:20")), ..with(&line) };
+        assert_eq!(evacuate(&late, None, Some(&signer), "10:00:35"), "Ann confirms it");
         // Somebody had disabled it before: the proof comes with the request.
         assert_eq!(evacuate(&with("new disks"), Some(&line), Some(&signer), "10:00:05"), "Ann confirms it");
         for (known, line, signer, now, why) in [
@@ -255,10 +259,10 @@ pub(crate) mod tests {
                 "signature is wrong",
             ),
             (
-                Known { last_seen: Some(at("10:00:03")), ..with(&line) },
+                Known { last_seen: Some(at("10:00:31")), ..with(&line) },
                 None,
                 Some(&signer),
-                "10:00:05",
+                "10:00:35",
                 "has expired",
             ),
             (with(&line), None, Some(&signer), "11:00:05", "too long ago"),

@@ -133,7 +133,7 @@ class Guarded(Asked):
 
     def test_one_that_has_expired(self) -> None:
         self.lose("c1", self.proof("c1"))
-        set_last_seen("c1", datetime.datetime.utcnow() + datetime.timedelta(seconds=30))
+        set_last_seen("c1", datetime.datetime.utcnow() + datetime.timedelta(seconds=60))
         status, said = self.evacuate()
         assert status == 403 and "has expired" in said, said
 
