@@ -8,7 +8,7 @@ SECONDS_EACH ?= 60
 # What is tested, demonstrated and measured; `make build` makes it.
 export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
 
-.PHONY: help setup build static packages demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-recovery-all test-power test-probes test-pcs test-packages test-all bench bench-recovery fuzz lint clean
+.PHONY: help setup build static wheel packages packages-python demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-recovery-all test-power test-probes test-python test-module test-pcs test-packages test-all bench bench-recovery fuzz lint clean
 
 help:
 	@echo 'make demo       a cluster and what breaks in it, a cloud and a host that dies: watch them recover'
@@ -18,6 +18,8 @@ help:
 	@echo 'make test-nova-probes  the probes against a real nova-compute'
 	@echo 'make test-recovery  recovery of computes in a real cloud: Keystone, Placement, Nova'
 	@echo 'make test-recovery-all  the same, with the trials that take long'
+	@echo 'make test-python  the Python module, without Nova and in a whole Nova in one process'
+	@echo 'make test-module  the Python module in a real Nova'
 	@echo 'make test-power  power devices: OpenIPMI, ipmitool, fence agents, sushy (tests/rig/peers-power installs them)'
 	@echo 'make test-all   all of these, the original daemon through the same tests, and fuzz'
 	@echo 'make bench      our daemon and the C daemons, measured in one run'
@@ -28,6 +30,8 @@ help:
 	@echo 'make build      target/daemon/pacemaker-remoted'
 	@echo 'make static     a fully static pacemaker-remoted: target/static/pacemaker-remoted'
 	@echo 'make packages   target/packages: .deb and .rpm'
+	@echo 'make packages-python  target/packages: python3-nova-ext'
+	@echo 'make wheel      target/wheels: the Python module'
 
 build:
 	$(CARGO) build --locked --profile daemon -p pcmk-remote -p libvirt-probe -p nova-ext
@@ -40,8 +44,17 @@ static:
 	install -D $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/$(HOST)/daemon/pacemaker-remoted \
 		$(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/static/pacemaker-remoted
 
+# One for all Pythons from 3.9 on.
+wheel:
+	tests/rig/python wheel
+
 packages: build
 	packaging/build
+
+# Needs no pip. Optimised as the wheel is, so that it takes some minutes.
+packages-python:
+	$(CARGO) build --locked --release -p nova-ext-python
+	PCMK_PACKAGES=python3-nova-ext packaging/build
 
 setup:
 	tests/rig/setup
@@ -54,7 +67,7 @@ demo: setup build
 test: setup build test-unit test-second-opinion test-differential test-rig test-tools test-cts test-probes test-packages
 
 test-unit:
-	$(CARGO) test --locked --workspace --exclude pcmk-interop --exclude pcmk-differential
+	$(CARGO) test --locked --workspace --exclude pcmk-interop --exclude pcmk-differential --exclude nova-ext-python
 
 # libvirt as the probe speaks it and as C libvirt does.
 test-second-opinion:
@@ -85,6 +98,15 @@ test-recovery: build
 test-recovery-all: build
 	$(CARGO) test --locked -p pcmk-interop --test recovery -- --include-ignored
 
+# The environments with Nova and its tests are made when this asks for them.
+test-python: build
+	tests/rig/python
+
+# The same as processes of their own, in the cloud of test-recovery.
+test-module:
+	$(CARGO) build --locked --release -p nova-ext-python
+	$(CARGO) test --locked -p pcmk-interop --test module
+
 # Installs nothing: tests/rig/peers-power does.
 test-power:
 	$(CARGO) test --locked -p nova-ext --test power
@@ -106,7 +128,7 @@ test-all: setup build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cluster --test pcs --test tools
 	tests/rig/cts-build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cts
-	$(MAKE) test test-nova-probes test-recovery-all test-pcs
+	$(MAKE) test test-nova-probes test-recovery-all test-python test-module test-pcs
 	$(MAKE) fuzz
 
 bench: setup packages

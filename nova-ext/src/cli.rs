@@ -5,6 +5,7 @@ mod args;
 mod capacity;
 mod engine;
 mod evacuate;
+mod lint;
 mod log;
 mod plan;
 mod power;
@@ -90,6 +91,7 @@ fn run(args: &Args) -> Result<Exit, Failure> {
         Command::Engine(options) => wait_for(engine::run(options, args.config.as_ref())),
         Command::Plan(options) => wait_for(plan::run(options, &config()?)),
         Command::Evacuate(options) => wait_for(evacuate::run(options, &config()?)),
+        Command::Lint(options) => wait_for(lint::run(options, &config()?)),
         Command::Capacity(options) => wait_for(capacity::run(options, &config()?)),
         Command::Status(options) => wait_for(report::status(options, &config()?)),
         Command::Report(options) => report::report(options, &config()?),

@@ -13,6 +13,7 @@ mod hosts;
 mod http;
 mod image;
 mod keystone;
+mod marked;
 mod microversion;
 mod migration;
 mod pages;
@@ -44,6 +45,7 @@ pub use self::hosts::{Aggregate, Hypervisor};
 use self::http::{Answer, LARGEST_LIST, LARGEST_ONE, Request};
 pub use self::image::ImageProperties;
 use self::keystone::Session;
+pub use self::marked::Marked;
 pub use self::microversion::{BadMicroversion, Microversion, Range};
 use self::microversion::{Offer, read};
 pub use self::migration::{Migration, MigrationQuery, MigrationStatus};
@@ -57,6 +59,7 @@ pub use self::settings::{
     SettingsError, Source, Tls,
 };
 
+use crate::proof::signed::Signer;
 use crate::stamp::Stamp;
 
 /// A list is begun again so often if an entry that a page begins after is gone.
@@ -67,6 +70,8 @@ const RESTARTS: usize = 3;
 pub struct Cloud {
     inner: Arc<Inner>,
     until: Option<Instant>,
+    /// Signs proofs for a guard in front of Nova.
+    signer: Option<Arc<Signer>>,
 }
 
 struct Inner {
@@ -127,14 +132,22 @@ impl Cloud {
         let settings = settings.clone();
         let no_stopped = AtomicBool::new(false);
         let inner = Inner { session, settings, compute, range, version, no_stopped };
-        Ok(Self { inner: Arc::new(inner), until: None })
+        Ok(Self { inner: Arc::new(inner), until: None, signer: None })
     }
 
     /// The same cloud for somebody with so much time: no call waits beyond it.
     #[must_use]
     pub fn within(&self, time: Duration) -> Self {
         let until = Instant::now() + time;
-        Self { inner: Arc::clone(&self.inner), until: Some(self.until.map_or(until, |old| old.min(until))) }
+        let until = Some(self.until.map_or(until, |old| old.min(until)));
+        Self { inner: Arc::clone(&self.inner), until, signer: self.signer.clone() }
+    }
+
+    /// The same cloud; each evacuation shows its proof, signed, to a guard in front of Nova's API.
+    #[must_use]
+    pub fn signing(mut self, signer: Option<Signer>) -> Self {
+        self.signer = signer.map(Arc::new);
+        self
     }
 
     /// The microversion in use.
@@ -265,7 +278,19 @@ impl Cloud {
 
     /// Sets something going; never repeated.
     async fn post(&self, path: &str, body: &Value, version: Microversion) -> Result<Answer, CloudError> {
+        self.post_with(path, body, version, HeaderMap::new()).await
+    }
+
+    /// The same with more headers.
+    async fn post_with(
+        &self,
+        path: &str,
+        body: &Value,
+        version: Microversion,
+        headers: HeaderMap,
+    ) -> Result<Answer, CloudError> {
         let mut request = self.nova(Method::POST, path, &[], version);
+        request.headers.extend(headers);
         request.body = Some(Bytes::from(body.to_string()));
         request.status_only = true;
         self.inner.session.send(request, false, self.until(self.limits().call)).await

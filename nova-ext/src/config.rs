@@ -45,6 +45,8 @@ pub struct Config {
     pub comeback: Comeback,
     /// The engine.
     pub engine: Engine,
+    /// What Nova's own services tell it.
+    pub events: Events,
     /// Hosts whose names do not follow from each other.
     #[serde(rename = "host")]
     pub hosts: Vec<Host>,
@@ -114,6 +116,24 @@ pub struct Engine {
     pub metrics: Option<SocketAddr>,
 }
 
+/// `[events]`
+#[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields, default)]
+pub struct Events {
+    /// Where services of Nova on this controller connect; nowhere if not said.
+    pub socket: Option<PathBuf>,
+    /// Users whose processes may, beside root.
+    pub users: Vec<String>,
+    /// Where those of other machines connect, with TLS; nowhere if not said.
+    pub listen: Option<SocketAddr>,
+    /// Our certificate, for these.
+    pub certificate: Option<PathBuf>,
+    /// Its key; mode 0600.
+    pub key: Option<PathBuf>,
+    /// The authority of their certificates.
+    pub ca: Option<PathBuf>,
+}
+
 /// `[[host]]`
 #[derive(Debug, Clone, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -177,6 +197,13 @@ impl Files {
 impl Default for Hooks {
     fn default() -> Self {
         Self { folder: "/etc/pcmk-remote/nova-ha.d".into(), limit: Duration::from_secs(10) }
+    }
+}
+
+impl Default for Events {
+    fn default() -> Self {
+        let users = vec!["nova".to_owned()];
+        Self { socket: None, users, listen: None, certificate: None, key: None, ca: None }
     }
 }
 
@@ -265,6 +292,13 @@ impl Config {
         let wrong = |what: &str, message: String| SyntaxError { line: line_of(text, what), message };
         if config.comeback.at_once == 0 {
             return Err(wrong("at_once", "at_once is 0: no host could ever return".into()));
+        }
+        if config.events.listen.is_some() {
+            let Events { certificate, key, ca, .. } = &config.events;
+            if certificate.is_none() || key.is_none() || ca.is_none() {
+                let why = "listen needs certificate, key and ca: anybody could connect".into();
+                return Err(wrong("listen", why));
+            }
         }
         for (name, path) in [
             ("map", &config.files.map),

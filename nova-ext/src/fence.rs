@@ -22,6 +22,7 @@ mod told;
 use std::time::Duration;
 
 pub use action::Action;
+pub(crate) use cloud::mark;
 pub use given::{Given, UsageError};
 pub use metadata::{metadata, usage};
 pub use program::main;

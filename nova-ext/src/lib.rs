@@ -1,15 +1,18 @@
 //! Recovery of a failed compute: fence with proof, force down, evacuate, bring back.
 //!
-//! The floors, each using those below it alone: `cli` and the programs; `fence` and `report`; `engine`; `power` and
-//! `plan`; `cloud`; `policy` and `proof`; names and values.
+//! The floors, each using those below it alone: `cli` and the programs; `client`; `fence` and `report`; `engine`;
+//! `power`, `plan`, `scheduler` and `guard`; `cloud`; `policy` and `proof`; names and values.
 
 #![forbid(unsafe_code)]
 
 pub mod cli;
+pub mod client;
 pub mod cloud;
 pub mod config;
 pub mod engine;
+pub mod events;
 pub mod fence;
+pub mod guard;
 pub mod handover;
 pub mod hooks;
 pub mod ids;
@@ -19,6 +22,7 @@ pub mod power;
 pub mod process;
 pub mod proof;
 pub mod report;
+pub mod scheduler;
 pub mod secret;
 pub mod serve;
 pub mod stamp;

@@ -3,6 +3,8 @@
 //! A [`Policy`] is read from text and asked; it knows no file, no clock and no cloud. `mode` must be stated: there is no
 //! "nothing is tagged, so everything goes".
 
+pub mod keys;
+pub mod lint;
 mod rules;
 mod settings;
 mod words;

@@ -3,6 +3,7 @@
 //! be written down.
 
 mod alive;
+mod events;
 mod hooks;
 mod proofs;
 mod returns;
@@ -20,6 +21,8 @@ use tokio::sync::{Mutex, mpsc, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
+pub use events::Heard;
+pub(crate) use returns::open_evacuations;
 pub use socket::{Health, ask};
 pub use switches::{
     freeze, frozen, go_ahead, going_ahead, in_maintenance, maintenance_off, maintenance_on, release, thaw,
@@ -142,10 +145,11 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     let (beat, seen) = watch::channel(None);
     let (told, status) = watch::channel(Arc::new(Status::default()));
     let socket = socket::Socket::bind(&config.files.socket())?;
+    let events = events::Events::bind(&config.events)?;
     let watchers = watchers::Watchers::default();
-    let listening = tokio::spawn(socket.serve(status.clone(), seen, watchers.clone()));
+    let listening = tokio::spawn(socket.serve(status.clone(), seen, watchers.clone(), events.count()));
     // Monitored from here on: while the cloud does not answer, it waits.
-    let cloud = connect(&settings).await?;
+    let cloud = connect(&settings).await?.signing(signer.clone());
     if !policy.start.stopped_first {
         cloud.no_stopped_evacuation();
     }
@@ -182,6 +186,7 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
                 returns::run(watcher, Arc::clone(&shared), cloud.clone(), Arc::clone(&wishes))
             }),
             socket::beat(&orders, &beat),
+            Box::pin(events.serve(&orders)),
         )
     };
     let ended = tokio::select! {
@@ -223,4 +228,11 @@ async fn connect(settings: &Settings) -> Result<Cloud, CloudError> {
 /// This controller's name.
 pub fn controller() -> String {
     nix::unistd::gethostname().map_or_else(|_| "?".into(), |name| name.to_string_lossy().into_owned())
+}
+
+/// Who decides: whoever logged in, before any change of users.
+pub fn who() -> String {
+    let named = ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
+    let named = named.filter(|name| !name.is_empty() && name.len() <= 64);
+    named.unwrap_or_else(|| format!("user {}", nix::unistd::getuid()))
 }

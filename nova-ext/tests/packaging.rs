@@ -115,7 +115,7 @@ fn every_setting_is_in_a_sample() {
             }
         }
     };
-    for table in ["files", "fence", "hooks", "return", "engine"] {
+    for table in ["files", "fence", "hooks", "return", "engine", "events"] {
         let error = Config::parse(&format!("[{table}]\n{unknown} = 1\n")).unwrap_err().to_string();
         let known = error.split("; there are: ").nth(1).unwrap_or_else(|| panic!("{error}"));
         look("nova-ha/nova-ha.toml", table, known.split(", ").map(str::to_owned).collect());

@@ -40,6 +40,9 @@ _nova__ha() {
             nova__ha,help)
                 cmd="nova__ha__subcmd__help"
                 ;;
+            nova__ha,lint)
+                cmd="nova__ha__subcmd__lint"
+                ;;
             nova__ha,maintenance)
                 cmd="nova__ha__subcmd__maintenance"
                 ;;
@@ -87,6 +90,9 @@ _nova__ha() {
                 ;;
             nova__ha__subcmd__help,help)
                 cmd="nova__ha__subcmd__help__subcmd__help"
+                ;;
+            nova__ha__subcmd__help,lint)
+                cmd="nova__ha__subcmd__help__subcmd__lint"
                 ;;
             nova__ha__subcmd__help,maintenance)
                 cmd="nova__ha__subcmd__help__subcmd__maintenance"
@@ -170,7 +176,7 @@ _nova__ha() {
 
     case "${cmd}" in
         nova__ha)
-            opts="-c -h -V --config --help --version power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help"
+            opts="-c -h -V --config --help --version power engine plan evacuate capacity lint status report explain return freeze thaw maintenance go-ahead validate completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 1 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -362,7 +368,7 @@ _nova__ha() {
             return 0
             ;;
         nova__ha__subcmd__help)
-            opts="power engine plan evacuate capacity status report explain return freeze thaw maintenance go-ahead validate completions help"
+            opts="power engine plan evacuate capacity lint status report explain return freeze thaw maintenance go-ahead validate completions help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -474,6 +480,20 @@ _nova__ha() {
             return 0
             ;;
         nova__ha__subcmd__help__subcmd__help)
+            opts=""
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__help__subcmd__lint)
             opts=""
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
@@ -662,6 +682,28 @@ _nova__ha() {
                 return 0
             fi
             case "${prev}" in
+                *)
+                    COMPREPLY=()
+                    ;;
+            esac
+            COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+            return 0
+            ;;
+        nova__ha__subcmd__lint)
+            opts="-c -h --no-servers --json --config --help"
+            if [[ ${cur} == -* || ${COMP_CWORD} -eq 2 ]] ; then
+                COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
+                return 0
+            fi
+            case "${prev}" in
+                --config)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
+                -c)
+                    COMPREPLY=($(compgen -f "${cur}"))
+                    return 0
+                    ;;
                 *)
                     COMPREPLY=()
                     ;;

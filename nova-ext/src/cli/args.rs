@@ -5,12 +5,12 @@ use clap::{Parser, Subcommand};
 
 use std::path::PathBuf;
 
-use super::{capacity, engine, evacuate, plan, power, report, switch, validate};
+use super::{capacity, engine, evacuate, lint, plan, power, report, switch, validate};
 
 const AFTER_HELP: &str = "\
 Exit codes:
-  0   done; for power status: the host is on; for capacity: yes
-  1   not done, or it cannot be told; for capacity: no
+  0   done; for power status: the host is on; for capacity: yes; for lint: nothing is wrong
+  1   not done, or it cannot be told; for capacity: no; for lint: something is wrong
   2   for power status: the host is off
   64  the command line makes no sense";
 
@@ -37,6 +37,8 @@ pub(super) enum Command {
     Evacuate(evacuate::Options),
     /// Say whether the other hosts could take the servers of any one host, or of any K
     Capacity(capacity::Options),
+    /// Find words about evacuation that are misspelt, not understood or contradicting, over the whole cloud
+    Lint(lint::Options),
     /// Say how the engine of this controller is, what waits for it, and which hosts are proven off
     Status(report::Status),
     /// List incidents, or report one: timeline as text, JSON or page

@@ -7,8 +7,8 @@ use std::fmt::Write as _;
 use clap::Args;
 use tokio::task::JoinSet;
 
-use super::plan::connect;
 use super::{Exit, Failure, print, print_json};
+use crate::client;
 use crate::cloud::{Aggregate, Cloud, CloudError, Hypervisor, Microversion, Provider, Resources, Server};
 use crate::config::Config;
 use crate::ids::HostName;
@@ -35,7 +35,7 @@ pub(super) struct Options {
 }
 
 pub(super) async fn run(options: &Options, config: &Config) -> Result<Exit, Failure> {
-    let cloud = connect(config).await?;
+    let cloud = client::connect(config).await.map_err(Failure::failed)?;
     let rooms = rooms(&cloud).await?;
     if rooms.is_empty() {
         return Err(Failure::failed("Nova has no hypervisors"));

@@ -4,15 +4,10 @@
 use std::fmt::Write as _;
 
 use clap::Args;
-use serde::Serialize;
 
 use super::{Exit, Failure, print, print_json};
-use crate::cloud::Cloud;
-use crate::config::{Config, NameError, Names};
-use crate::engine::nova::Compute as _;
-use crate::ids::{HostName, ServerId};
-use crate::plan::{LeftOut, Move, plan};
-use crate::serve;
+use crate::client::hosts::{self, Planned};
+use crate::config::Config;
 
 /// Arguments of `plan`.
 #[derive(Debug, Args)]
@@ -25,89 +20,14 @@ pub(super) struct Options {
     json: bool,
 }
 
-#[derive(Serialize)]
-struct Planned<'a> {
-    host: &'a HostName,
-    moves: Vec<Moved<'a>>,
-    left_out: Vec<Left<'a>>,
-}
-
-#[derive(Serialize)]
-struct Moved<'a> {
-    /// Counted from 1.
-    place: usize,
-    server: ServerId,
-    name: &'a str,
-    priority: i32,
-    group: Option<&'a str>,
-    /// Whether it runs, so that it must run again.
-    runs: bool,
-    why: &'a str,
-}
-
-#[derive(Serialize)]
-struct Left<'a> {
-    server: ServerId,
-    name: &'a str,
-    reason: &'static str,
-    why: String,
-}
-
 pub(super) async fn run(options: &Options, config: &Config) -> Result<Exit, Failure> {
-    let policy = serve::policy(config).map_err(Failure::failed)?;
-    let cloud = connect(config).await?;
-    let host = host_in_nova(&options.host, config, &cloud).await?;
-    let (inventory, ..) = cloud.inventory(&host).await.map_err(|trouble| Failure::failed(trouble.why))?;
-    let plan = plan(&inventory, &policy);
-    let planned = Planned {
-        host: &host,
-        moves: plan.moves.iter().enumerate().map(moved).collect(),
-        left_out: plan.left_out.iter().map(left).collect(),
-    };
+    let planned = hosts::plan(config, &options.host).await.map_err(Failure::failed)?;
     if options.json { print_json(&planned) } else { print(text(&planned).as_bytes()) }
 }
 
-/// The cloud, by the configuration's credentials.
-pub(super) async fn connect(config: &Config) -> Result<Cloud, Failure> {
-    let settings = config.cloud_settings().map_err(Failure::failed)?;
-    Cloud::connect(&settings).await.map_err(Failure::failed)
-}
-
-/// The host of a name, among those that Nova has now.
-pub(super) async fn host_in_nova(name: &str, config: &Config, cloud: &Cloud) -> Result<HostName, Failure> {
-    let names = Names::new(&config.hosts).map_err(Failure::failed)?;
-    let services = cloud.compute_services().await.map_err(Failure::failed)?;
-    let known: Vec<HostName> = services.into_iter().map(|service| service.host).collect();
-    match names.resolve(name, None, &known) {
-        Ok(host) => Ok(host),
-        Err(NameError::Unknown(unknown)) => {
-            // The client knows names that are near, and cells that are down.
-            let host: HostName = unknown.parse().map_err(Failure::failed)?;
-            cloud.compute_service(&host).await.map(|service| service.host).map_err(Failure::failed)
-        }
-        Err(error) => Err(Failure::failed(error)),
-    }
-}
-
-fn moved((place, one): (usize, &Move)) -> Moved<'_> {
-    Moved {
-        place: place.saturating_add(1),
-        server: one.server,
-        name: &one.name,
-        priority: one.priority,
-        group: one.group.as_deref(),
-        runs: one.ran,
-        why: &one.why,
-    }
-}
-
-fn left(one: &LeftOut) -> Left<'_> {
-    Left { server: one.server, name: &one.name, reason: one.reason.code(), why: one.reason.to_string() }
-}
-
-fn text(planned: &Planned<'_>) -> String {
+fn text(planned: &Planned) -> String {
     let Planned { host, moves, left_out } = planned;
-    let names = moves.iter().map(|one| one.name).chain(left_out.iter().map(|one| one.name));
+    let names = moves.iter().map(|one| &one.name).chain(left_out.iter().map(|one| &one.name));
     let width = names.map(|name| name.chars().count()).max().unwrap_or(0).clamp(4, 40);
     let mut text = format!(
         "{host}: {} servers would be moved, {} would stay. Nothing was changed.\n",
@@ -123,7 +43,8 @@ fn text(planned: &Planned<'_>) -> String {
         );
     }
     for one in moves {
-        let (name, group, why) = (clean(one.name), clean(one.group.unwrap_or("-")), clean(one.why));
+        let (name, group, why) =
+            (clean(&one.name), clean(one.group.as_deref().unwrap_or("-")), clean(&one.why));
         let stopped = if one.runs { "" } else { "; it does not run, and stays stopped" };
         let _ = writeln!(
             text,
@@ -137,7 +58,7 @@ fn text(planned: &Planned<'_>) -> String {
         let _ = writeln!(text, "\nSTAY   {:<36}  {:<width$}  WHY", "SERVER", "NAME");
     }
     for one in left_out {
-        let (name, why) = (clean(one.name), clean(&one.why));
+        let (name, why) = (clean(&one.name), clean(&one.why));
         let _ = writeln!(text, "       {:<36}  {name:<width$}  {why}", one.server.to_string());
     }
     text
@@ -151,7 +72,7 @@ pub(super) fn clean(text: &str) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::plan::{Plan, Reason};
+    use crate::plan::{LeftOut, Move, Plan, Reason};
 
     #[test]
     fn a_plan_is_a_table_that_obeys_nobody() {
@@ -167,12 +88,7 @@ mod tests {
         };
         let stays = LeftOut { server: id(2), name: "lb".into(), reason: Reason::Amphora };
         let plan = Plan { moves: vec![one], left_out: vec![stays] };
-        let host = "c1".parse().unwrap();
-        let planned = Planned {
-            host: &host,
-            moves: plan.moves.iter().enumerate().map(moved).collect(),
-            left_out: plan.left_out.iter().map(left).collect(),
-        };
+        let planned = Planned::new("c1".parse().unwrap(), plan);
         let said = text(&planned);
         assert!(said.starts_with("c1: 1 servers would be moved, 1 would stay."), "{said}");
         assert!(

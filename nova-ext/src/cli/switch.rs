@@ -6,7 +6,8 @@ use std::time::Duration;
 use clap::{Args, ValueEnum};
 
 use super::{Exit, Failure, print};
-use crate::config::{Config, Names, known_hosts};
+use crate::client::hosts;
+use crate::config::{Config, Names};
 use crate::handover::{Marked, Queue, Request, Wish};
 use crate::ids::{HostName, IncidentId};
 use crate::serve;
@@ -72,7 +73,7 @@ pub(super) fn maintenance(options: &Maintenance, config: &Config) -> Result<Exit
     let what = host.as_ref().map_or("the whole cloud", HostName::as_str);
     let text = match options.switch {
         Onoff::On => {
-            let reason = format!("{} ({})", options.reason, who());
+            let reason = format!("{} ({})", options.reason, serve::who());
             serve::maintenance_on(config, host.as_ref(), &reason).map_err(Failure::failed)?;
             format!(
                 "{what} is in maintenance: its evacuations wait until nova-ha maintenance off; fencing goes on\n"
@@ -96,7 +97,7 @@ pub(super) async fn go_ahead(options: &GoAhead, config: &Config) -> Result<Exit,
         );
         return Err(Failure::failed(text));
     }
-    serve::go_ahead(config, &host, &who()).map_err(Failure::failed)?;
+    serve::go_ahead(config, &host, &serve::who()).map_err(Failure::failed)?;
     let text =
         format!("{host} is evacuated however many hosts are down; for this failure, and for 24 h at most\n");
     print(text.as_bytes())
@@ -110,7 +111,7 @@ async fn is_at(config: &Config, host: &HostName) -> bool {
 }
 
 pub(super) fn freeze(options: &Freeze, config: &Config) -> Result<Exit, Failure> {
-    serve::freeze(config, &format!("{} ({})", options.reason, who())).map_err(Failure::failed)?;
+    serve::freeze(config, &format!("{} ({})", options.reason, serve::who())).map_err(Failure::failed)?;
     print(b"frozen: nothing is begun until nova-ha thaw; fencing goes on, and its requests wait\n")
 }
 
@@ -123,14 +124,14 @@ pub(super) fn thaw(config: &Config) -> Result<Exit, Failure> {
 pub(super) fn comeback(options: &Return, config: &Config) -> Result<Exit, Failure> {
     let host = host(&options.host, config)?;
     if options.release {
-        serve::release(config, &host, &who()).map_err(Failure::failed)?;
+        serve::release(config, &host, &serve::who()).map_err(Failure::failed)?;
     }
     let node = Names::new(&config.hosts).map_err(Failure::failed)?.node(&host).cloned();
     let request = Request {
         id: IncidentId::new_random(),
         wish: Wish::Return,
         at: Stamp::now(),
-        by: format!("{} on {}", who(), serve::controller()),
+        by: format!("{} on {}", serve::who(), serve::controller()),
         node: node
             .or_else(|| options.host.parse().ok())
             .ok_or_else(|| Failure::failed("it cannot be a node"))?,
@@ -150,20 +151,5 @@ pub(super) fn comeback(options: &Return, config: &Config) -> Result<Exit, Failur
 
 /// The host of a name, without asking Nova.
 pub(super) fn host(name: &str, config: &Config) -> Result<HostName, Failure> {
-    let names = Names::new(&config.hosts).map_err(Failure::failed)?;
-    let known = known_hosts(&config.files.known_hosts());
-    if known.is_empty() {
-        return match names.configured(name) {
-            Some(host) => Ok(host.clone()),
-            None => name.parse().map_err(Failure::failed),
-        };
-    }
-    names.resolve(name, None, &known).map_err(Failure::failed)
-}
-
-/// Who decides: whoever logged in, before any change of users.
-pub(super) fn who() -> String {
-    let named = ["SUDO_USER", "LOGNAME", "USER"].iter().find_map(|name| std::env::var(name).ok());
-    let named = named.filter(|name| !name.is_empty() && name.len() <= 64);
-    named.unwrap_or_else(|| format!("user {}", nix::unistd::getuid()))
+    hosts::known_here(name, config).map_err(Failure::failed)
 }

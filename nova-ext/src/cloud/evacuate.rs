@@ -1,5 +1,6 @@
 //! The one call that must not be made twice while the first may be alive, and never without proof.
 
+use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
 use serde_json::{Map, Value, json};
 use tracing::{info, warn};
 
@@ -8,6 +9,9 @@ use super::error::{CloudError, RequestId};
 use super::microversion::Microversion;
 use crate::ids::{HostName, ServerId};
 use crate::proof::FenceProof;
+
+/// Where the guard in front of Nova looks for a proof.
+const PROOF: &str = "x-instance-ha-proof";
 
 impl Cloud {
     /// Asks Nova to rebuild a server of a dead host elsewhere: on `target`, or where the scheduler finds room.
@@ -35,12 +39,13 @@ impl Cloud {
         let path = format!("/servers/{server}/action");
         let body = body(target);
         let mut version = self.evacuate_version();
-        let mut result = self.post(&path, &body, version).await;
+        let shown = self.shown(proof);
+        let mut result = self.post_with(&path, &body, version, shown.clone()).await;
         if result.as_ref().is_err_and(is_too_new) {
             warn!("some nova-compute is older than 27.0 (2023.1): evacuated servers do not end stopped");
             self.no_stopped_evacuation();
             version = self.evacuate_version();
-            result = self.post(&path, &body, version).await;
+            result = self.post_with(&path, &body, version, shown).await;
         }
         match result {
             Ok(answer) => {
@@ -55,6 +60,12 @@ impl Cloud {
                 Err(error)
             }
         }
+    }
+
+    /// The proof for a guard in front of Nova, which believes what is signed. Nova itself does not look at it.
+    fn shown(&self, proof: &FenceProof) -> HeaderMap {
+        let line = self.signer.as_ref().and_then(|signer| HeaderValue::try_from(signer.sign(proof)).ok());
+        line.map(|line| (HeaderName::from_static(PROOF), line)).into_iter().collect()
     }
 
     /// Whether evacuated servers end stopped (2.95 and later) and have to be started.

@@ -45,7 +45,7 @@ pub struct ImageProperties {
     pub tags: Vec<String>,
 }
 
-fn known(image: Map<String, Value>) -> ImageProperties {
+pub(super) fn known(image: Map<String, Value>) -> ImageProperties {
     let mut out = ImageProperties::default();
     for (key, value) in image {
         match value {

@@ -19,6 +19,13 @@ pub(super) struct Link {
     href: String,
 }
 
+impl Link {
+    /// To the next page.
+    pub(super) fn next(href: String) -> Self {
+        Self { rel: "next".into(), href }
+    }
+}
+
 /// How far a list has been read.
 #[derive(Debug, Default)]
 pub(super) struct Pages {

@@ -44,7 +44,7 @@ pub(crate) fn config(tls: &Tls) -> Result<ClientConfig, SettingsError> {
 }
 
 /// The certificates of a PEM file, at least one.
-pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
+pub(crate) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, SettingsError> {
     let bad = |why: String| SettingsError::Certificate(path.to_owned(), why);
     let all: Result<Vec<_>, _> =
         CertificateDer::pem_file_iter(path).map_err(|error| bad(error.to_string()))?.collect();
@@ -56,7 +56,7 @@ pub(super) fn certificates(path: &Path) -> Result<Vec<CertificateDer<'static>>, 
 }
 
 /// What an error of TLS means, and the option that helps.
-pub(super) fn explain(error: &Error) -> String {
+pub(crate) fn explain(error: &Error) -> String {
     let what = match error {
         Error::InvalidCertificate(CertificateError::UnknownIssuer) => {
             "its certificate is of an authority that is not trusted here: see cafile"

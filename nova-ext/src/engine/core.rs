@@ -156,6 +156,11 @@ impl Engine {
         match input {
             Input::Request(request) => drop(self.take_up(request)),
             Input::Tick => {}
+            Input::Heard { server } => {
+                for one in &mut self.incidents {
+                    one.heard(server, &mut self.shared);
+                }
+            }
             Input::Control(read) => self.control(read),
             Input::Proof { host, read } => {
                 let open = self.incidents.iter_mut().find(|one| one.host == host && one.is_on());

@@ -19,6 +19,8 @@ use crate::proof::FenceProof;
 const LOOK: Duration = Duration::from_millis(500);
 /// The same if each takes long.
 const LOOK_SELDOM: Duration = Duration::from_secs(5);
+/// The same when Nova says that there is something to be seen.
+const LOOK_HEARD: Duration = Duration::from_millis(50);
 /// A reading of migrations allows requests for so long.
 pub(super) const FRESH: Duration = Duration::from_secs(5);
 /// Between looks for the proof.
@@ -95,6 +97,10 @@ pub(super) struct Incident {
     rows_busy: bool,
     /// When they are to be read again.
     rows_due: Mono,
+    /// When they may be read again at the earliest.
+    rows_soonest: Mono,
+    /// Whether Nova has said something since reading began.
+    heard: bool,
     /// What last held it up, as the journal has it.
     pub(super) held: Option<(Gate, String)>,
     proof_busy: bool,
@@ -121,6 +127,8 @@ impl Incident {
             rows_begun: None,
             rows_busy: false,
             rows_due: Mono::ZERO,
+            rows_soonest: Mono::ZERO,
+            heard: false,
             held: None,
             proof_busy: false,
             came_back: false,
@@ -433,7 +441,24 @@ impl Incident {
             return;
         }
         self.rows_busy = true;
+        self.heard = false;
         shared.out.push(Action::ReadRows { incident: self.id, host: self.host.clone() });
+    }
+
+    /// Nova says that something has happened to a server: if it is on its way, that is looked at sooner.
+    pub(super) fn heard(&mut self, server: ServerId, shared: &mut Shared) {
+        if self.phase != Phase::Running || !self.flying.contains(&server) {
+            return;
+        }
+        self.heard = true;
+        if self.rows_busy {
+            return;
+        }
+        let due = self.rows_soonest.max(shared.now.mono);
+        if due < self.rows_due {
+            self.rows_due = due;
+            shared.at(due.saturating_sub(shared.now.mono), Timer::Rows(self.id));
+        }
     }
 
     /// Migrations are needed now.
@@ -452,7 +477,9 @@ impl Incident {
         }
         // An API that is slow is asked less often.
         let took = shared.now.mono.saturating_sub(begun);
-        let pause = LOOK.max(took.saturating_mul(4)).min(LOOK_SELDOM);
+        let shortest = if self.heard { LOOK_HEARD } else { LOOK };
+        let pause = shortest.max(took.saturating_mul(4)).min(LOOK_SELDOM);
+        self.rows_soonest = shared.now.mono.saturating_add(LOOK_HEARD.max(took));
         self.rows_due = shared.now.mono.saturating_add(pause);
         shared.at(pause, Timer::Rows(self.id));
         let rows = match read {

@@ -2,7 +2,7 @@
 //!
 //! Nova answers every request for an evacuation with 200, and fails most of them if there are too many: what counts is
 //! how many are *under way*, from request to end. The best number depends on the cloud and is not known beforehand. It
-//! begins with what scheduler and conductors suggest; [`search`] looks for the best one by what each brings; errors and
+//! begins with what scheduler and conductors suggest; `search` looks for the best one by what each brings; errors and
 //! an API that cannot keep up shrink it at once, and are remembered as a ceiling.
 
 mod search;

@@ -113,6 +113,11 @@ pub enum Order {
     Note(Entry),
     /// Another controller is to go on.
     Leave,
+    /// Nova says that something has happened to a server.
+    Heard {
+        /// The server.
+        server: ServerId,
+    },
 }
 
 /// What a running engine is at.
@@ -278,6 +283,10 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
                 self.carry_out(actions).await?;
             }
             Order::Note(entry) => self.write(vec![entry]).await?,
+            Order::Heard { server } => {
+                let actions = self.engine.handle(Input::Heard { server }, now);
+                self.carry_out(actions).await?;
+            }
             // The loop's.
             Order::Leave => {}
         }

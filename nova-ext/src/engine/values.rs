@@ -235,6 +235,11 @@ impl Point {
 pub enum Input {
     /// Somebody asks for a host.
     Request(Request),
+    /// Nova says that something has happened to a server. A hint: what is true is read.
+    Heard {
+        /// The server.
+        server: ServerId,
+    },
     /// The host's service was read, or changed and read.
     Service {
         /// Whose.

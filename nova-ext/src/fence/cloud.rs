@@ -115,17 +115,17 @@ async fn by_login(login: &Login, within: Duration) -> Result<Settings, NoSetting
 
 /// What Nova was told.
 #[derive(Debug, Clone)]
-pub(super) struct Marking {
+pub(crate) struct Marking {
     /// The service as it is now.
-    pub(super) service: Service,
+    pub(crate) service: Service,
     /// Whether nothing had to be changed.
-    pub(super) already: bool,
+    pub(crate) already: bool,
     /// Whether it was us who disabled it.
-    pub(super) disabled: bool,
+    pub(crate) disabled: bool,
 }
 
 /// Tells Nova that the host is down and, unless somebody has disabled it before, to schedule nothing there.
-pub(super) async fn mark(cloud: &Cloud, host: &HostName, reason: &str) -> Result<Marking, CloudError> {
+pub(crate) async fn mark(cloud: &Cloud, host: &HostName, reason: &str) -> Result<Marking, CloudError> {
     let service = cloud.compute_service(host).await?;
     match change(&service, reason) {
         None => Ok(Marking { service, already: true, disabled: false }),

@@ -5,11 +5,9 @@ use std::fmt;
 
 use serde::Deserialize;
 
+use super::keys::{self, Kind};
 use super::words::{priority, truth};
 use super::{Mode, Policy};
-
-/// The longest group name.
-const LONGEST_GROUP: usize = 64;
 
 /// Who can say something about a server.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Deserialize)]
@@ -104,17 +102,14 @@ impl Policy {
         let evacuate = match self.mode {
             Mode::All => Said { value: true, by: None },
             Mode::OptIn | Mode::OptOut => self
-                .ask(facts, &self.names.evacuate, &mut notes, "neither yes nor no", truth)
+                .ask(facts, &self.names.evacuate, &mut notes, Kind::Truth.misread(), truth)
                 .unwrap_or(Said { value: self.mode == Mode::OptOut, by: None }),
         };
-        let group = self.ask(facts, &self.names.group, &mut notes, "no name of 1 to 64 bytes", |text| {
-            let text = text.trim();
-            (!text.is_empty() && text.len() <= LONGEST_GROUP).then(|| text.to_owned())
-        });
+        let group = self.ask(facts, &self.names.group, &mut notes, Kind::Name.misread(), keys::group);
         let of_group =
             || group.as_ref().and_then(|group| self.group(&group.value)).and_then(|group| group.priority);
         let priority = self
-            .ask(facts, &self.names.priority, &mut notes, "no whole number from -1000 to 1000", priority)
+            .ask(facts, &self.names.priority, &mut notes, Kind::Priority.misread(), priority)
             .unwrap_or_else(|| Said { value: of_group().unwrap_or(0), by: None });
         Choice { evacuate, priority, group, notes }
     }

@@ -27,6 +27,7 @@ const KEY: usize = 32;
 const SAID: usize = 120;
 
 /// The key under which proofs are signed.
+#[derive(Clone)]
 pub struct Signer(hmac::Key);
 
 /// Why a key cannot be used.

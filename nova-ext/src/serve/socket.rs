@@ -16,6 +16,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::time::{Instant, sleep, timeout};
 
 use super::ServeError;
+use super::events::{Count, Heard};
 use super::watchers::Watchers;
 use crate::engine::metrics::Watched;
 use crate::engine::run::{Order, Status};
@@ -39,6 +40,9 @@ pub struct Health {
     /// What it hears requests from.
     #[serde(default)]
     pub watchers: Vec<Watched>,
+    /// What Nova's own services have told it; none if nothing listens for that.
+    #[serde(default)]
+    pub events: Option<Heard>,
 }
 
 /// The socket, bound.
@@ -66,6 +70,7 @@ impl Socket {
         status: watch::Receiver<Arc<Status>>,
         seen: watch::Receiver<Option<Instant>>,
         watchers: Watchers,
+        events: Option<Arc<Count>>,
     ) {
         loop {
             let Ok((mut stream, _)) = self.0.accept().await else {
@@ -78,6 +83,7 @@ impl Socket {
                 beat_ms: beat.map(|at| u64::try_from(at.elapsed().as_millis()).unwrap_or(u64::MAX)),
                 status: serde_json::to_value(&**status.borrow()).unwrap_or_default(),
                 watchers: watchers.all(),
+                events: events.as_ref().map(|events| events.now()),
             };
             let text = serde_json::to_vec(&health).unwrap_or_default();
             tokio::spawn(async move { timeout(ONE, stream.write_all(&text)).await });

@@ -1,5 +1,7 @@
 //! Nova's own ways: services, lists in pages, what a small role hides, evacuation.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 
 use super::*;
@@ -241,6 +243,23 @@ async fn an_evacuation_of_each_version() {
         assert_eq!(posts[1].body, json!({"evacuate": {"host": "c2"}}));
         assert!(posts.iter().all(|seen| seen.header("openstack-api-version") == format!("compute {max}")));
     }
+}
+
+#[tokio::test]
+async fn a_guard_is_shown_the_signed_proof() {
+    let (_folder, signer) = crate::guard::tests::signer();
+    let fake = Fake::new("2.104", |seen| {
+        seen.path.ends_with("/action").then(|| Reply::Headed(200, Vec::new(), Vec::new()))
+    })
+    .await;
+    let cloud = connect(&fake).await;
+    cloud.evacuate(&server_id(1), &host("c1"), &proof("c1"), None).await.unwrap();
+    let signing = cloud.signing(Some(signer.clone())).within(Duration::from_secs(60));
+    signing.evacuate(&server_id(2), &host("c1"), &proof("c1"), None).await.unwrap();
+    let posts: Vec<Seen> = fake.all().into_iter().filter(|seen| seen.path.ends_with("/action")).collect();
+    assert_eq!(posts[0].header("x-instance-ha-proof"), "");
+    let line = posts[1].header("x-instance-ha-proof");
+    assert_eq!(signer.verify(&host("c1"), line).unwrap().host(), &host("c1"));
 }
 
 #[tokio::test]

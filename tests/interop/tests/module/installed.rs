@@ -1,0 +1,122 @@
+//! The module, put into the Python that Nova runs with, and enabled by the manual's own snippets.
+
+use std::env;
+use std::fs;
+use std::path::PathBuf;
+
+use pcmk_interop::Result;
+use pcmk_interop::cloud::Cloud;
+use pcmk_interop::error::{Context as _, fail};
+use pcmk_interop::images::workspace;
+use pcmk_interop::run;
+use pcmk_interop::wait::{self, secs};
+
+/// Where Nova's Python looks.
+const SITE: &str = "/opt/cloud/lib/python3.11/site-packages";
+const KEY: &str = "0123456789abcdef0123456789abcdef";
+/// The services that have the module, once they are restarted.
+pub(crate) const SERVICES: [&str; 3] = ["nova-scheduler", "nova-conductor", "cloud-nova"];
+
+/// A cloud with the module.
+pub(crate) struct Installed {
+    pub(crate) cloud: Cloud,
+    manual: String,
+}
+
+impl Installed {
+    /// Puts it there and enables it.
+    pub(crate) fn new(cloud: Cloud) -> Result<Self> {
+        let manual = fs::read_to_string(workspace().join("docs/nova-module.md"))?;
+        let it = Self { cloud, manual };
+        let stage = it.cloud.dir().join("module");
+        let package = stage.join(SITE.trim_start_matches('/')).join("nova_ext");
+        fs::create_dir_all(&package)?;
+        for entry in fs::read_dir(workspace().join("python/nova_ext"))? {
+            let path = entry?.path();
+            if path.extension().is_some_and(|extension| extension == "py") {
+                fs::copy(&path, package.join(path.file_name().context("a name")?))?;
+            }
+        }
+        fs::copy(native(), package.join("_native.abi3.so")).context(native().display())?;
+        let mut metadata = run::command(&["packaging/python-metadata"]);
+        metadata.arg(&stage).arg(SITE).current_dir(workspace());
+        run::check(metadata, "", secs(60))?;
+        it.cloud.node().sh("cp -r /rig/module/. /")?;
+        it.cloud.private_file("nova-ha.key", KEY)?;
+        it.cloud.node().sh("install -m 600 /rig/nova-ha.key /etc/nova/nova-ha.key")?;
+        it.enable("")?;
+        Ok(it)
+    }
+
+    /// The manual's settings, with these lines in place of others of the same name.
+    pub(crate) fn enable(&self, more: &str) -> Result<()> {
+        let node = self.cloud.node();
+        let (mut conf, mut paste) = (String::new(), String::new());
+        for block in self.blocks() {
+            let to = if block.contains("api-paste.ini") { &mut paste } else { &mut conf };
+            to.push_str(block);
+        }
+        // Later lines of the same section count.
+        fs::write(self.cloud.dir().join("module.conf"), format!("{conf}\n{more}"))?;
+        fs::write(self.cloud.dir().join("paste.ini"), paste)?;
+        // The pipelines of the manual take the place of Nova's.
+        node.exec_with(&["/opt/cloud/bin/python3", "-"], MERGE)?;
+        self.restart()
+    }
+
+    /// Everything that has the module starts anew, and answers.
+    pub(crate) fn restart(&self) -> Result<()> {
+        for service in SERVICES {
+            self.cloud.service("restart", service)?;
+        }
+        self.cloud.wait_api()?;
+        self.cloud.wait_up(self.cloud.computes())?;
+        wait::until(secs(120), "a scheduler", || {
+            let services = self.cloud.admin().get("/os-services?binary=nova-scheduler")?;
+            Ok((services["services"][0]["state"] == "up").then_some(()))
+        })
+    }
+
+    /// What the services have said of it since they were started last.
+    pub(crate) fn said(&self) -> Result<String> {
+        let units = SERVICES.map(|unit| format!("-u {unit}")).join(" ");
+        self.cloud.node().sh(&format!("journalctl -q -o cat {units} | grep -a instance_ha || true"))
+    }
+
+    /// The key by which proofs are signed.
+    pub(crate) fn key(&self) -> PathBuf {
+        self.cloud.dir().join("nova-ha.key")
+    }
+
+    /// A file of the package, as the node sees it.
+    pub(crate) fn package(name: &str) -> String {
+        format!("{SITE}/nova_ext/{name}")
+    }
+
+    fn blocks(&self) -> Vec<&str> {
+        self.manual
+            .split("```ini\n")
+            .skip(1)
+            .filter_map(|rest| rest.split_once("```").map(|(block, _)| block))
+            .filter(|block| !block.contains("tls:ctl1"))
+            .collect()
+    }
+}
+
+/// The native part.
+fn native() -> PathBuf {
+    let target = env::var_os("CARGO_TARGET_DIR").map_or_else(|| workspace().join("target"), PathBuf::from);
+    env::var_os("PCMK_MODULE").map_or_else(|| target.join("release/lib_native.so"), PathBuf::from)
+}
+
+/// Says which file is missing before a cloud is started for it.
+pub(crate) fn ensure() -> Result<()> {
+    if native().exists() {
+        Ok(())
+    } else {
+        fail(format!("{} is missing: make test-module", native().display()))
+    }
+}
+
+/// Puts the manual's snippets where they belong: multi-valued options keep all their lines.
+const MERGE: &str = include_str!("merge.py");
