@@ -35,6 +35,7 @@ pub mod kdump;
 pub mod ledger;
 pub mod operator;
 pub mod pacemaker;
+pub mod powerless;
 pub mod signed;
 pub mod watchdog;
 

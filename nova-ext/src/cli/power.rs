@@ -2,13 +2,14 @@
 #![allow(clippy::doc_markdown, reason = "some of these comments are what --help prints")]
 
 use std::fmt::Write as _;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::{Exit, Failure, complain, print, print_json};
+use crate::config::{Config, Names};
 use crate::ids::HostName;
 use crate::power::map::{self, Entry, Finding, Map, Severity};
 use crate::power::{self, Device, Outcome, PowerError, PowerState};
@@ -151,19 +152,19 @@ struct Report<'a> {
     error: Option<String>,
 }
 
-pub(super) async fn run(options: &Options) -> Result<Exit, Failure> {
+pub(super) async fn run(options: &Options, config: Option<&Path>) -> Result<Exit, Failure> {
     tokio::select! {
-        done = act(options) => done,
+        done = act(options, config) => done,
         () = crate::process::told_to_end() => Err(Failure::failed("told to end: what was ordered may still happen")),
     }
 }
 
-async fn act(options: &Options) -> Result<Exit, Failure> {
+async fn act(options: &Options, config: Option<&Path>) -> Result<Exit, Failure> {
     match &options.action {
-        Action::Status(target) => switch(target, What::Status).await,
-        Action::Off(target) => switch(target, What::Off).await,
-        Action::On(target) => switch(target, What::On).await,
-        Action::Cycle(target) => switch(target, What::Cycle).await,
+        Action::Status(target) => switch(target, What::Status, config).await,
+        Action::Off(target) => switch(target, What::Off, config).await,
+        Action::On(target) => switch(target, What::On, config).await,
+        Action::Cycle(target) => switch(target, What::Cycle, config).await,
         Action::List(list) => self::list(list).await,
     }
 }
@@ -182,21 +183,17 @@ struct Done {
     proof: Option<FenceProof>,
 }
 
-async fn switch(target: &Target, what: What) -> Result<Exit, Failure> {
+async fn switch(target: &Target, what: What, config: Option<&Path>) -> Result<Exit, Failure> {
     let started = Instant::now();
-    let mut device = target.device(what)?;
+    let names = target.host.as_ref().map(|_| names(config)).transpose()?.unwrap_or_default();
+    // It may be named as its node is.
+    let host = target.host.as_ref().map(|host| names.configured(host.as_str()).unwrap_or(host));
+    let mut device = target.device(what, host.map(|host| (&names, host)))?;
     let name = device.name();
-    let result = carry_out(device.as_mut(), target, what).await;
+    let result = carry_out(device.as_mut(), host, target.timeout, what).await;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let report = Report {
-        host: target.host.as_ref(),
-        device: &name,
-        state: None,
-        readings: &[],
-        elapsed_ms,
-        proof: None,
-        error: None,
-    };
+    let report =
+        Report { host, device: &name, state: None, readings: &[], elapsed_ms, proof: None, error: None };
     let done = match result {
         Ok(done) => done,
         Err(error) if target.json => {
@@ -211,7 +208,7 @@ async fn switch(target: &Target, what: What) -> Result<Exit, Failure> {
         print_json(&Report { state, readings, proof: proof.as_ref(), ..report })?;
     } else {
         let already = if outcome.already && what != What::Status { "already " } else { "" };
-        let host = target.host.as_ref().map(|host| format!("{host}, ")).unwrap_or_default();
+        let host = host.map(|host| format!("{host}, ")).unwrap_or_default();
         print(format!("{host}{name}: {already}{} ({elapsed_ms} ms)\n", outcome.state).as_bytes())?;
     }
     Ok(match (what, outcome.state) {
@@ -221,9 +218,13 @@ async fn switch(target: &Target, what: What) -> Result<Exit, Failure> {
     })
 }
 
-async fn carry_out(device: &mut dyn Device, target: &Target, what: What) -> Result<Done, PowerError> {
-    let within = target.timeout;
-    let outcome = match (what, &target.host) {
+async fn carry_out(
+    device: &mut dyn Device,
+    host: Option<&HostName>,
+    within: Duration,
+    what: What,
+) -> Result<Done, PowerError> {
+    let outcome = match (what, host) {
         (What::Off, Some(host)) => {
             let (outcome, proof) = power::off_with_proof(device, host, within).await?;
             return Ok(Done { outcome, proof: Some(proof) });
@@ -236,11 +237,17 @@ async fn carry_out(device: &mut dyn Device, target: &Target, what: What) -> Resu
     outcome.map(|outcome| Done { outcome, proof: None })
 }
 
+/// How hosts are called.
+fn names(config: Option<&Path>) -> Result<Names, Failure> {
+    Names::new(&Config::load(config).map_err(Failure::failed)?.hosts).map_err(Failure::failed)
+}
+
 impl Target {
-    fn device(&self, what: What) -> Result<Box<dyn Device>, Failure> {
-        if let Some(host) = &self.host {
+    fn device(&self, what: What, host: Option<(&Names, &HostName)>) -> Result<Box<dyn Device>, Failure> {
+        if let Some((names, host)) = host {
             let map = Map::load(&self.map).map_err(Failure::failed)?;
-            let device = if what == What::Status { map.device(host) } else { map.own_device(host) };
+            let own = what != What::Status;
+            let device = if own { map.own_device_of(names, host) } else { map.device_of(names, host) };
             return device.map_err(Failure::failed);
         }
         let driver = match self.driver {

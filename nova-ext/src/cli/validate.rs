@@ -133,6 +133,9 @@ async fn power(options: &Options, config: &Config, hosts: Option<&BTreeSet<HostN
         }
         Err(error) => return found.add("power", Level::Fail, error.to_string()),
     };
+    // What is wrong with the names is said below.
+    let names = Names::new(&config.hosts).unwrap_or_default();
+    let hosts = hosts.map(|hosts| (&names, hosts));
     let findings =
         if options.offline { map.validate(hosts) } else { map.validate_live(hosts, DEVICE, AT_ONCE).await };
     for finding in findings {

@@ -17,9 +17,8 @@ fn map(config: &Config) -> Result<Map, ClientError> {
 /// The host, and its device. One that several hosts share can be read alone.
 fn device(config: &Config, host: &str, own: bool) -> Result<(HostName, Box<dyn Device>), ClientError> {
     let host = hosts::known_here(host, config)?;
-    let name = Names::new(&config.hosts)?.power(&host).parse().unwrap_or_else(|_| host.clone());
-    let map = map(config)?;
-    let device = if own { map.own_device(&name) } else { map.device(&name) };
+    let (names, map) = (Names::new(&config.hosts)?, map(config)?);
+    let device = if own { map.own_device_of(&names, &host) } else { map.device_of(&names, &host) };
     Ok((host, device?))
 }
 

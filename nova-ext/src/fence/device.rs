@@ -39,7 +39,7 @@ pub(super) fn device(
         return Ok(None);
     }
     let Some(map) = map else { return Ok(None) };
-    let Some(name) = name_in(map, names, host) else {
+    let Some(name) = map.name(names, host) else {
         return if told.power == Power::Yes {
             Err(map.entry(host).err().map_or(NoDevice::None, NoDevice::Map))
         } else {
@@ -48,11 +48,4 @@ pub(super) fn device(
     };
     // Switching a device that others hang on would switch off what is not to be fenced.
     Ok(Some(map.own_device(&name)?))
-}
-
-/// What the map calls the host: what the configuration says, its name in Nova, or that of its node.
-fn name_in(map: &Map, names: &Names, host: &HostName) -> Option<HostName> {
-    let configured = names.power(host).parse().ok();
-    let node = names.node(host).and_then(|node| node.as_str().parse().ok());
-    [configured, Some(host.clone()), node].into_iter().flatten().find(|name| map.entry(name).is_ok())
 }

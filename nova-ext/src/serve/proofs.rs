@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::{Shared, alive};
 use crate::cloud::Cloud;
+use crate::config::Names;
 use crate::engine::Read;
 use crate::engine::Trouble;
 use crate::engine::run::Proofs;
@@ -67,7 +68,7 @@ impl Proofs for Known {
 /// The device's proof, where the ledger knows nothing of the host; none if it is on.
 async fn reads_off(
     map: Option<&Map>,
-    names: &crate::config::Names,
+    names: &Names,
     host: &HostName,
 ) -> Read<Option<FenceProof>> {
     let unknown = |why: &dyn std::fmt::Display| Trouble {
@@ -78,24 +79,18 @@ async fn reads_off(
         overload: false,
     };
     let Some(map) = map else { return Err(unknown(&"there is no map of power devices")) };
-    let name = names.power(host).parse().unwrap_or_else(|_| host.clone());
-    let mut device = map.own_device(&name).map_err(|error| unknown(&error))?;
+    let mut device = map.own_device_of(names, host).map_err(|error| unknown(&error))?;
     power::read_off(device.as_mut(), host, TWO_LOOKS).await.map_err(|error| unknown(&error))
 }
 
 /// A device that says nothing says nothing against the proof: boards lose their power with the host.
-pub(super) async fn reads_on(map: Option<&Map>, names: &crate::config::Names, host: &HostName) -> bool {
+pub(super) async fn reads_on(map: Option<&Map>, names: &Names, host: &HostName) -> bool {
     reads(map, names, host).await == Some(PowerState::On)
 }
 
 /// What its power device says, if it has one that answers.
-pub(super) async fn reads(
-    map: Option<&Map>,
-    names: &crate::config::Names,
-    host: &HostName,
-) -> Option<PowerState> {
-    let name = names.power(host).parse().unwrap_or_else(|_| host.clone());
-    let mut device = map?.device(&name).ok()?;
+pub(super) async fn reads(map: Option<&Map>, names: &Names, host: &HostName) -> Option<PowerState> {
+    let mut device = map?.device_of(names, host).ok()?;
     match power::status(device.as_mut(), ONE_LOOK).await {
         Ok(outcome) => Some(outcome.state),
         Err(error) => {

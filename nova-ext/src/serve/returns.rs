@@ -183,8 +183,8 @@ async fn power_on(shared: &Shared, host: &HostName) -> Result<(), Trouble> {
         .map
         .as_ref()
         .ok_or_else(|| trouble("there is no map of power devices: switch it on yourself".into()))?;
-    let name = shared.names.power(host).parse().unwrap_or_else(|_| host.clone());
-    let mut device = map.own_device(&name).map_err(|error| trouble(error.to_string()))?;
+    let device = map.own_device_of(&shared.names, host);
+    let mut device = device.map_err(|error| trouble(error.to_string()))?;
     // Before, for a host that may be on must not be proven off.
     proofs::end(shared.config.files.proofs(), host.clone()).await?;
     let _ = shared.orders.send(Order::PoweredOn { host: host.clone() }).await;
