@@ -55,14 +55,22 @@ async fn a_device_that_lies_fences_nobody() {
 async fn another_device_counts_only_before_us_in_a_level_that_runs() {
     let bench = Bench::new();
     bench.cluster(NO_LEVEL, PENDING);
-    let ended = bench.fence("off", "record_only=1\n").await;
+    let ended = bench.fencer("off", "record_only=1\n").await;
     assert!(ended.code == 1 && ended.err.contains("no power device comes before fence_nova"), "{ended:?}");
     bench.cluster(LEVEL, &PENDING.replace("pending", "success"));
-    let ended = bench.fence("off", "record_only=1\n").await;
+    let ended = bench.fencer("off", "record_only=1\n").await;
     assert!(ended.code == 1 && ended.err.contains("is not fencing c1 now"), "{ended:?}");
-    assert!(bench.requests().is_empty());
+    bench.cluster(&LEVEL.replace("fence_ipmilan", "fence_heuristics_ping"), PENDING);
+    let ended = bench.fencer("off", "record_only=1\n").await;
+    assert!(ended.code == 1 && ended.err.contains("no power device comes before fence_nova"), "{ended:?}");
     bench.cluster(LEVEL, PENDING);
-    let ended = bench.fence("off", "record_only=1\n").await;
+    // The fencer waits for the device before, and somebody else runs the agent meanwhile.
+    for more in ["record_only=1\n", "record_only=2\n", ""] {
+        let ended = bench.fence("off", more).await;
+        assert!(ended.code == 1 && ended.err.contains("only Pacemaker's fencer runs them"), "{ended:?}");
+    }
+    assert!(bench.requests().is_empty());
+    let ended = bench.fencer("off", "record_only=1\n").await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(bench.requests().len(), 1);
 }

@@ -109,16 +109,40 @@ impl Bench {
         write(&self.path("power.toml"), &map, 0o600);
     }
 
-    /// Runs an action for c1 with a login, as clusters configure it.
+    /// Adds to the configuration.
+    pub(crate) fn configure(&self, more: &str) {
+        let path = self.path("nova-ha.toml");
+        let text = fs::read_to_string(&path).unwrap() + more;
+        write(&path, &text, 0o644);
+    }
+
+    /// Adds to what the map says of c1.
+    pub(crate) fn add_to_map(&self, more: &str) {
+        let path = self.path("power.toml");
+        let text = fs::read_to_string(&path).unwrap() + more;
+        write(&path, &text, 0o600);
+    }
+
+    /// Runs an action for c1 with a login, as clusters configure it. Nobody is its parent that the agent knows.
     pub(crate) async fn fence(&self, action: &str, more: &str) -> Ended {
-        let text = format!(
+        self.agent(&self.parameters(action, more)).await
+    }
+
+    /// The same, run by Pacemaker's fencer: by a script of its name, which is what the kernel calls its process.
+    pub(crate) async fn fencer(&self, action: &str, more: &str) -> Ended {
+        let fencer = self.path("pacemaker-fence");
+        write(&fencer, &format!("#!/bin/sh\n{}\nexit $?\n", env!("CARGO_BIN_EXE_fence_nova")), 0o755);
+        self.run(Command::new(fencer), &self.parameters(action, more)).await
+    }
+
+    fn parameters(&self, action: &str, more: &str) -> String {
+        format!(
             "action={action}\nport=c1\nnodename=c1\nconfig={}\nauth_url={}\nlogin=admin\npasswd={PASSWORD}\n\
              tenant_name=service\nnova_timeout={}\n{more}",
             self.path("nova-ha.toml").display(),
             self.keystone,
             if self.keystone == NOWHERE { 2 } else { 60 },
-        );
-        self.agent(&text).await
+        )
     }
 
     /// Runs the agent with this on standard input.
@@ -185,6 +209,11 @@ impl Bench {
         let queued = Queue::new(self.path("state/queue")).list().unwrap();
         assert!(queued.bad.is_empty(), "{:?}", queued.bad);
         queued.requests
+    }
+
+    /// Sets one, as somebody else does.
+    pub(crate) fn set_attribute(&self, name: &str, value: &str) {
+        fs::write(self.path(&format!("attributes/{name}@c1")), value).unwrap();
     }
 
     /// A node attribute of c1.
