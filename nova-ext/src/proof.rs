@@ -117,6 +117,12 @@ impl Evidence {
             Self::Recorded { was, .. } => was,
         }
     }
+
+    /// Whether the host may well read on although its guests are gone: its crash kernel runs, or its watchdog has reset
+    /// it. What its power reads says nothing against these.
+    pub fn leaves_power_on(&self) -> bool {
+        matches!(self.kind(), "kdump" | "watchdog")
+    }
 }
 
 impl fmt::Display for Evidence {

@@ -4,6 +4,7 @@
 
 mod alive;
 mod events;
+mod evidence;
 mod hooks;
 mod proofs;
 mod returns;

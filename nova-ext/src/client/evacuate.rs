@@ -39,7 +39,7 @@ pub async fn ask_with(config: &Config, host: &str, proof: &FenceProof) -> Result
     if proof.host() != &host {
         return Err(ClientError::OtherHost { host, proven: proof.host().clone() });
     }
-    if serve::reads_on(config, &host).await? {
+    if !proof.evidence().leaves_power_on() && serve::reads_on(config, &host).await? {
         return Err(ClientError::IsOn(host));
     }
     // One that ended when the host was powered on does not come back.

@@ -1,10 +1,13 @@
 //! The order of a fencing and of an unfencing: what is done next, and how it ends. Knows no clock, no device, no Nova.
 
+mod ways;
+
 use std::time::Duration;
 
 use super::told::Record;
 use crate::hooks::Point;
 use crate::proof::FenceProof;
+pub(super) use ways::{Way, Ways};
 
 /// For the first note of the request, before Nova is told.
 const FIRST_NOTE: Duration = Duration::from_secs(1);
@@ -14,15 +17,6 @@ const LAST_NOTE: Duration = Duration::from_secs(1);
 const ANNOUNCING: Duration = Duration::from_secs(3);
 /// For finding out whether an evacuation is under way.
 const LOOKING: Duration = Duration::from_secs(2);
-
-/// Who switches the power off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// This agent, by a device of the map.
-    Own,
-    /// An earlier device of the same fencing level has done it.
-    Earlier,
-}
 
 /// What is done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -100,10 +94,9 @@ pub(super) enum End {
 /// A fencing (`off`, `reboot`).
 #[derive(Debug)]
 pub(super) struct Fencing {
-    way: Way,
+    ways: Ways,
     record: Record,
     reboot: bool,
-    power_within: Duration,
     nova_within: Duration,
     /// When Nova has had its time.
     nova_until: Duration,
@@ -121,18 +114,11 @@ enum Noting {
 }
 
 impl Fencing {
-    pub(super) fn new(
-        way: Way,
-        record: Record,
-        reboot: bool,
-        power_within: Duration,
-        nova_within: Duration,
-    ) -> Self {
+    pub(super) fn new(ways: Ways, record: Record, reboot: bool, nova_within: Duration) -> Self {
         Self {
-            way,
+            ways,
             record,
             reboot,
-            power_within,
             nova_within,
             nova_until: Duration::ZERO,
             open: Some("fence_nova is about to tell Nova".into()),
@@ -150,8 +136,8 @@ impl Fencing {
     /// What is done next; `now` is the time since it began.
     pub(super) fn handle(&mut self, input: Input, now: Duration) -> Act {
         match input {
-            Input::Begin => Act::Prove(self.way, self.power_within),
-            Input::NotProven(why) => Act::End(End::Failed(why)),
+            Input::Begin => self.prove(None, now),
+            Input::NotProven(why) => self.prove(Some(why), now),
             Input::Proven(_) if self.record == Record::Nothing => {
                 let said = "the host is off; record_only=disabled: nothing else is done".into();
                 Act::End(End::Done { said, left: Vec::new() })
@@ -196,6 +182,13 @@ impl Fencing {
             Input::Looked(_) | Input::On | Input::NotOn(_) | Input::ProofEnded(_) => {
                 Act::End(End::Failed("this makes no sense while a host is fenced".into()))
             }
+        }
+    }
+
+    fn prove(&mut self, failed: Option<String>, now: Duration) -> Act {
+        match self.ways.next(failed, now) {
+            Ok((way, within)) => Act::Prove(way, within),
+            Err(why) => Act::End(End::Failed(why)),
         }
     }
 

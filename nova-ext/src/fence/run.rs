@@ -6,9 +6,10 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::cloud::{mark, settings};
-use super::decide::{Act, End, Fencing, Input, Unfencing, Way};
+use super::decide::{Act, End, Fencing, Input, Unfencing, Way, Ways};
 use super::keep::{self, Keep};
 use super::say::Say;
+use super::silence::Silence;
 use super::told::{Record, Told};
 use super::{Action, device, earlier, host};
 use crate::cloud::Cloud;
@@ -20,8 +21,10 @@ use crate::handover::{
 };
 use crate::hooks::{Hooks, Occasion, Point, must_failed};
 use crate::ids::{HostName, IncidentId, NodeName};
+use crate::power::evidence::{kdump_message, run_by_fencer};
 use crate::power::{self, Device, Map};
 use crate::proof::FenceProof;
+use crate::proof::kdump::Senders;
 use crate::stamp::Stamp;
 
 /// What a call has around it.
@@ -128,6 +131,8 @@ struct Work {
     stamps: Vec<Stamp>,
     /// Logging in while the power goes off.
     cloud: Option<JoinHandle<Result<Cloud, String>>>,
+    /// Whether the host's nova-compute is silent, if its watchdog may have to show that it is off.
+    silence: Option<Silence>,
 }
 
 impl Work {
@@ -150,6 +155,7 @@ impl Work {
             story: Vec::new(),
             stamps: Vec::new(),
             cloud: None,
+            silence: None,
         }
     }
 
@@ -173,9 +179,8 @@ impl Work {
             say.warning(format!("other controllers cannot check the proof: {why}"));
         }
         self.tell(Event::Detected { host: self.host.clone(), seen: self.at, by: "Pacemaker".into() });
-        let way = if self.device.is_some() { Way::Own } else { Way::Earlier };
-        let reboot = action == Action::Reboot && way == Way::Own;
-        let mut fencing = Fencing::new(way, record, reboot, power, nova_within);
+        let reboot = action == Action::Reboot && self.device.is_some();
+        let mut fencing = Fencing::new(self.ways(power, say), record, reboot, nova_within);
         if record != Record::Nothing {
             self.begin_to_connect();
         }
@@ -197,6 +202,32 @@ impl Work {
                 }
             };
         }
+    }
+
+    /// How it may be shown that the host is off.
+    fn ways(&mut self, within: Duration, say: &mut Say) -> Ways {
+        let fence = self.scene.config.fence.clone();
+        if self.device.is_some() {
+            let listens = self.kdump_senders().is_some_and(|senders| senders.has(&self.host));
+            let message =
+                if listens { Duration::from_secs(fence.kdump_wait_seconds) } else { Duration::ZERO };
+            let (ways, warning) = Ways::own(within, message);
+            if let Some(why) = warning {
+                say.warning(format!("{}: {why}", self.host));
+            }
+            return ways;
+        }
+        // Run by hand, it says nothing of when the cluster has lost the host.
+        let watchdog = fence.watchdog.filter(|_| run_by_fencer());
+        let ways = Ways::others(within, watchdog.and_then(|watchdog| watchdog.due().ok()));
+        if let Some(watchdog) = watchdog.filter(|_| ways.awaits_watchdog()) {
+            self.silence = Some(Silence::begin(watchdog, &self.host, &self.scene.told, &self.scene.config));
+        }
+        ways
+    }
+
+    fn kdump_senders(&self) -> Option<Senders> {
+        self.scene.map.as_ref().map(|map| map.kdump_senders(&self.scene.names, &self.host))
     }
 
     fn tell(&mut self, event: Event) {
@@ -231,10 +262,25 @@ impl Work {
 
     async fn prove(&mut self, way: Way, within: Duration, say: &mut Say) -> Input {
         let proven = match (way, self.device.as_deref_mut()) {
+            (Way::Message, _) => {
+                let senders = self.kdump_senders().unwrap_or_default();
+                let heard =
+                    kdump_message(&senders, &self.host, within).await.map_err(|error| error.to_string());
+                heard.map(|proof| (proof, None)).inspect_err(|why| {
+                    say.warning(format!(
+                        "{}: no word of its crash kernel, so its power is switched off: {why}",
+                        self.host
+                    ));
+                })
+            }
             (Way::Own, Some(device)) => power::confirm_off(device, &self.host, within)
                 .await
                 .map(|proof| (proof, None))
                 .map_err(|error| error.to_string()),
+            (Way::Watchdog, _) => match self.silence.take() {
+                Some(silence) => silence.proof(&self.host, within).await.map(|proof| (proof, None)),
+                None => Err("its watchdog is not waited for".into()),
+            },
             _ => earlier::prove(&self.node, &self.host, within).await,
         };
         let (proof, on_again) = match proven {

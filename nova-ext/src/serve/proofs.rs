@@ -34,18 +34,18 @@ impl Known {
 
 impl Proofs for Known {
     async fn current(&self, host: &HostName) -> Read<Option<FenceProof>> {
-        let path = self.shared.config.files.proofs();
-        if reads_on(self.shared.map.as_ref(), &self.shared.names, host).await {
-            info!(%host, "its power reads on: it is not proven off any more");
-            end(path, host.clone()).await?;
-            return Ok(None);
-        }
-        let of = host.clone();
+        let (path, of) = (self.shared.config.files.proofs(), host.clone());
         let (proof, on) = on_disk(move || {
             let proofs = ledger::Proofs::load(&path)?;
             Ok((proofs.current(&of).cloned(), proofs.is_on(&of)))
         })
         .await?;
+        let may_be_on = proof.as_ref().is_some_and(|proof| proof.evidence().leaves_power_on());
+        if !may_be_on && reads_on(self.shared.map.as_ref(), &self.shared.names, host).await {
+            info!(%host, "its power reads on: it is not proven off any more");
+            end(self.shared.config.files.proofs(), host.clone()).await?;
+            return Ok(None);
+        }
         if let Some(known) = &proof
             && let Some(why) = alive::sign(&self.shared, &self.cloud, known, false).await
         {
@@ -66,11 +66,7 @@ impl Proofs for Known {
 }
 
 /// The device's proof, where the ledger knows nothing of the host; none if it is on.
-async fn reads_off(
-    map: Option<&Map>,
-    names: &Names,
-    host: &HostName,
-) -> Read<Option<FenceProof>> {
+pub(super) async fn reads_off(map: Option<&Map>, names: &Names, host: &HostName) -> Read<Option<FenceProof>> {
     let unknown = |why: &dyn std::fmt::Display| Trouble {
         why: format!(
             "no proof that {host} is off is known on this controller, and its power cannot be read: {why}"

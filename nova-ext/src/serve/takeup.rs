@@ -11,7 +11,7 @@ use tokio::time::sleep;
 use tracing::{info, warn};
 
 use super::watchers::Watcher;
-use super::{Shared, alive, controller, proofs, switches};
+use super::{Shared, alive, controller, evidence, proofs, switches};
 use crate::cloud::{Cloud, ServiceChange};
 use crate::config::{NameError, known_hosts, remember_hosts};
 use crate::engine::comeback::Wanted;
@@ -129,6 +129,11 @@ pub(super) async fn files(watcher: Watcher, shared: Arc<Shared>, cloud: Cloud, w
     }
 }
 
+/// Whom a request is about.
+fn of(request: &Request) -> (&HostName, &NodeName) {
+    (&request.host, &request.node)
+}
+
 async fn one_file(
     shared: &Arc<Shared>,
     cloud: &Cloud,
@@ -148,7 +153,7 @@ async fn one_file(
         }
         // Looked at before the proof: asking takes its time.
         Wish::Evacuate if busy().contains_key(&request.host) => {}
-        Wish::Evacuate => match proof(shared, cloud, &request.host, request.proof.as_deref(), told).await {
+        Wish::Evacuate => match proof(shared, cloud, of(&request), request.proof.as_deref(), told).await {
             Ok(None) => {
                 // Another controller's engine has done it, or somebody has switched the host on.
                 if let Err(error) = queue.remove(request.id) {
@@ -274,7 +279,7 @@ async fn one_attribute(
         let service = cloud.compute_service(&host).await.map_err(|error| error.to_string())?;
         line = service.disabled_reason;
     }
-    let Some(proof) = proof(shared, cloud, &host, line.as_deref(), false).await? else {
+    let Some(proof) = proof(shared, cloud, (&host, &node), line.as_deref(), false).await? else {
         let _ = Attributes::new(TOOL).set(EVACUATE, &node, &Evacuate::Over.value()).await;
         return Ok(());
     };
@@ -316,17 +321,22 @@ fn signed_for(error: &NameError, signer: Option<&Signer>, line: Option<&str>) ->
     hosts.into_iter().find(|host| signer.verify(host, line).is_ok())
 }
 
-/// The proof that the host is off: the ledger's, or the signed line's. None: it was off, and is on again.
+/// The proof that the host is off: the ledger's, the signed line's, or what is found now. None: it was off, and is on
+/// again.
 async fn proof(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     cloud: &Cloud,
-    host: &HostName,
+    (host, node): (&HostName, &NodeName),
     line: Option<&str>,
     told: bool,
 ) -> Result<Option<FenceProof>, String> {
-    let Some(proof) = recorded(shared, host, line).await? else {
-        info!(%host, "not evacuated: it was powered on after it was proven off");
-        return Ok(None);
+    let proof = match recorded(shared, host, line).await? {
+        Recorded::Holds(proof) => proof,
+        Recorded::Over => {
+            info!(%host, "not evacuated: it was powered on after it was proven off");
+            return Ok(None);
+        }
+        Recorded::Nothing(why) => return Err(format!("{why}; {}", evidence::ask(shared, cloud, host, node))),
     };
     let Some(why) = alive::sign(shared, cloud, &proof, told).await else { return Ok(Some(proof)) };
     info!(%host, "what was asked for while it was off is over: {why}");
@@ -334,23 +344,34 @@ async fn proof(
     Ok(None)
 }
 
-async fn recorded(
-    shared: &Shared,
-    host: &HostName,
-    line: Option<&str>,
-) -> Result<Option<FenceProof>, String> {
+/// What was written down.
+enum Recorded {
+    Holds(FenceProof),
+    /// The host was on since.
+    Over,
+    /// Whoever has fenced it has left no proof that counts, and why.
+    Nothing(String),
+}
+
+async fn recorded(shared: &Shared, host: &HostName, line: Option<&str>) -> Result<Recorded, String> {
     let path = shared.config.files.proofs();
     let known = proofs::current(path.clone(), host.clone()).await.map_err(|trouble| trouble.why)?;
-    if known.is_some() {
-        return Ok(known);
+    if let Some(proof) = known {
+        return Ok(Recorded::Holds(proof));
     }
-    let signer =
-        shared.signer.as_ref().ok_or("no proof on this controller, and no key to check those of others")?;
-    let line = line.ok_or("there is no proof that the host is off")?;
-    let proof = signer.verify(host, line).map_err(|refused| format!("the proof is not valid: {refused}"))?;
+    let nothing = |why: &str| Ok(Recorded::Nothing(why.to_owned()));
+    let Some(line) = line else { return nothing("there is no proof that the host is off") };
+    let Some(signer) = &shared.signer else {
+        return nothing("no proof on this controller, and no key to check those of others");
+    };
+    let proof = match signer.verify(host, line) {
+        Ok(proof) => proof,
+        Err(refused) => return nothing(&format!("the proof is not valid: {refused}")),
+    };
     // So that powering on ends it here as well.
     proofs::record(path.clone(), proof).await.map_err(|trouble| trouble.why)?;
-    proofs::current(path, host.clone()).await.map_err(|trouble| trouble.why)
+    let known = proofs::current(path, host.clone()).await.map_err(|trouble| trouble.why)?;
+    Ok(known.map_or(Recorded::Over, Recorded::Holds))
 }
 
 /// Gives it to the engine and follows it to its end.

@@ -67,8 +67,12 @@ fn fence(mut fencing: Fencing, world: &World) -> (Vec<Act>, End, Duration) {
     }
 }
 
+fn own() -> Ways {
+    Ways::own(POWER, Duration::ZERO).0
+}
+
 fn off() -> Fencing {
-    Fencing::new(Way::Own, Record::No, false, POWER, NOVA)
+    Fencing::new(own(), Record::No, false, NOVA)
 }
 
 fn done(end: &End) -> &[String] {
@@ -111,16 +115,44 @@ fn proof_then_nova_then_hand_over() {
 
 #[test]
 fn without_proof_nothing_is_done_and_nothing_is_reported_done() {
-    for way in [Way::Own, Way::Earlier] {
+    for by_device in [true, false] {
         for record in [Record::No, Record::Only, Record::Nothing] {
             for reboot in [false, true] {
-                let fencing = Fencing::new(way, record, reboot, POWER, NOVA);
+                let ways = if by_device { own() } else { Ways::others(POWER, None) };
+                let fencing = Fencing::new(ways, record, reboot, NOVA);
                 let (acts, end, _) = fence(fencing, &World { proven: Err("it reads on"), ..FINE });
                 assert_eq!(acts.len(), 2, "{acts:?}");
                 assert_eq!(end, End::Failed("it reads on".into()));
             }
         }
     }
+}
+
+#[test]
+fn one_way_after_the_other_within_the_same_time() {
+    let ways = || Ways::own(POWER, Duration::from_secs(5)).0;
+    let mut fencing = Fencing::new(ways(), Record::No, false, NOVA);
+    assert_eq!(
+        fencing.handle(Input::Begin, Duration::ZERO),
+        Act::Prove(Way::Message, Duration::from_secs(5))
+    );
+    // Its crash kernel runs: the power is left alone, and the rest is as ever.
+    assert!(matches!(fencing.handle(Input::Proven(proof()), Duration::from_secs(1)), Act::Note { .. }));
+    let (acts, end, took) =
+        fence(Fencing::new(ways(), Record::No, false, NOVA), &World { proven: Err("no"), ..FINE });
+    assert!(
+        matches!(acts[..], [Act::Prove(Way::Message, _), Act::Prove(Way::Own, _), Act::End(_)]),
+        "{acts:?}"
+    );
+    assert_eq!((end, took), (End::Failed("no".into()), POWER));
+    let ways = Ways::others(POWER, Some(Duration::from_secs(15)));
+    let (acts, end, took) =
+        fence(Fencing::new(ways, Record::Only, false, NOVA), &World { proven: Err("no"), ..FINE });
+    assert!(
+        matches!(acts[..], [Act::Prove(Way::Earlier, _), Act::Prove(Way::Watchdog, _), Act::End(_)]),
+        "{acts:?}"
+    );
+    assert_eq!((end, took), (End::Failed("no".into()), POWER));
 }
 
 #[test]
@@ -164,7 +196,7 @@ fn no_time_is_left_for_the_hooks_afterwards() {
 
 #[test]
 fn reboot_leaves_powering_on_to_the_engine() {
-    let (acts, end, _) = fence(Fencing::new(Way::Own, Record::No, true, POWER, NOVA), &FINE);
+    let (acts, end, _) = fence(Fencing::new(own(), Record::No, true, NOVA), &FINE);
     assert!(!acts.iter().any(|act| matches!(act, Act::PowerOn(_))));
     assert!(acts.iter().all(|act| !matches!(act, Act::Note { power_on: false, .. })));
     assert!(matches!(end, End::Done { said, .. } if said.ends_with("when its guests are elsewhere")));
@@ -172,7 +204,7 @@ fn reboot_leaves_powering_on_to_the_engine() {
 
 #[test]
 fn disabled_does_nothing_but_never_without_proof() {
-    let fencing = Fencing::new(Way::Earlier, Record::Nothing, false, POWER, NOVA);
+    let fencing = Fencing::new(Ways::others(POWER, None), Record::Nothing, false, NOVA);
     let (acts, end, _) = fence(fencing, &FINE);
     assert_eq!(acts.len(), 2);
     assert!(done(&end).is_empty());
