@@ -23,6 +23,7 @@ use std::time::Duration;
 
 pub use action::Action;
 pub(crate) use cloud::mark;
+pub(crate) use device::name_in;
 pub use given::{Given, UsageError};
 pub use metadata::{metadata, usage};
 pub use program::main;
