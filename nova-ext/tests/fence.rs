@@ -5,6 +5,8 @@
 mod bench;
 #[path = "fence/cloud.rs"]
 mod cloud;
+#[path = "fence/power.rs"]
+mod power;
 #[path = "fence/unfence.rs"]
 mod unfence;
 

@@ -1,7 +1,7 @@
 //! `nova-ha validate`: would recovery work? Looks, and changes nothing.
 #![allow(clippy::doc_markdown, reason = "some of these comments are what --help prints")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -11,9 +11,11 @@ use serde::Serialize;
 use super::{Exit, Failure, print, print_json};
 use crate::cloud::{Cloud, Level};
 use crate::config::{Config, Names};
+use crate::fence::name_in;
 use crate::handover::{Attributes, EVACUATE, Queue};
 use crate::hooks::{Hooks, Point};
 use crate::ids::HostName;
+use crate::power::Map;
 use crate::power::map::Severity;
 use crate::proof::signed::Signer;
 use crate::serve;
@@ -133,16 +135,33 @@ async fn power(options: &Options, config: &Config, hosts: Option<&BTreeSet<HostN
         }
         Err(error) => return found.add("power", Level::Fail, error.to_string()),
     };
-    let findings =
-        if options.offline { map.validate(hosts) } else { map.validate_live(hosts, DEVICE, AT_ONCE).await };
+    // What is wrong with the names is said with them.
+    let names = Names::new(&config.hosts).unwrap_or_default();
+    let called: Option<BTreeMap<HostName, &HostName>> =
+        hosts.map(|hosts| hosts.iter().map(|host| (in_map(&map, &names, host), host)).collect());
+    let wanted: Option<BTreeSet<HostName>> = called.as_ref().map(|called| called.keys().cloned().collect());
+    let findings = if options.offline {
+        map.validate(wanted.as_ref())
+    } else {
+        map.validate_live(wanted.as_ref(), DEVICE, AT_ONCE).await
+    };
     for finding in findings {
         let level = match finding.severity {
             Severity::Ok => Level::Ok,
             Severity::Warning => Level::Warn,
             Severity::Error => Level::Fail,
         };
-        found.add("power", level, format!("{}: {}", finding.host, finding.text));
+        let host = match called.as_ref().and_then(|called| called.get(&finding.host)) {
+            Some(host) if **host != finding.host => format!("{host} ({} in the map)", finding.host),
+            _ => finding.host.to_string(),
+        };
+        found.add("power", level, format!("{host}: {}", finding.text));
     }
+}
+
+/// What the map calls a host, or should.
+fn in_map(map: &Map, names: &Names, host: &HostName) -> HostName {
+    name_in(map, names, host).or_else(|| names.power(host).parse().ok()).unwrap_or_else(|| host.clone())
 }
 
 /// One mapping of Nova host, node and device.
