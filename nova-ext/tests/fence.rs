@@ -7,6 +7,8 @@ mod bench;
 mod cloud;
 #[path = "fence/power.rs"]
 mod power;
+#[path = "fence/resource.rs"]
+mod resource;
 #[path = "fence/unfence.rs"]
 mod unfence;
 
