@@ -5,6 +5,12 @@
 mod bench;
 #[path = "fence/cloud.rs"]
 mod cloud;
+#[path = "fence/power.rs"]
+mod power;
+#[path = "fence/resource.rs"]
+mod resource;
+#[path = "fence/unfence.rs"]
+mod unfence;
 
 use std::time::{Duration, Instant};
 
@@ -237,7 +243,7 @@ async fn the_operators_switches() {
 }
 
 /// Waits for it; the machine may be busy.
-async fn until(what: &str, bench: &Bench, cloud: &Cloud, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, bench: &Bench, cloud: &Cloud, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < end, "{what}\n{}\n{:?}", bench.log(), cloud.service.lock().unwrap());

@@ -1,7 +1,7 @@
 //! `nova-ha validate`: would recovery work? Looks, and changes nothing.
 #![allow(clippy::doc_markdown, reason = "some of these comments are what --help prints")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -135,6 +135,8 @@ async fn power(options: &Options, config: &Config, hosts: Option<&BTreeSet<HostN
     };
     // What is wrong with the names is said below.
     let names = Names::new(&config.hosts).unwrap_or_default();
+    let called: BTreeMap<HostName, &HostName> =
+        hosts.into_iter().flatten().filter_map(|host| Some((map.name(&names, host)?, host))).collect();
     let hosts = hosts.map(|hosts| (&names, hosts));
     let findings =
         if options.offline { map.validate(hosts) } else { map.validate_live(hosts, DEVICE, AT_ONCE).await };
@@ -144,7 +146,11 @@ async fn power(options: &Options, config: &Config, hosts: Option<&BTreeSet<HostN
             Severity::Warning => Level::Warn,
             Severity::Error => Level::Fail,
         };
-        found.add("power", level, format!("{}: {}", finding.host, finding.text));
+        let host = match called.get(&finding.host) {
+            Some(host) if **host != finding.host => format!("{host} ({} in the map)", finding.host),
+            _ => finding.host.to_string(),
+        };
+        found.add("power", level, format!("{host}: {}", finding.text));
     }
 }
 

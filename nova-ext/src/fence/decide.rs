@@ -17,6 +17,8 @@ const LAST_NOTE: Duration = Duration::from_secs(1);
 const ANNOUNCING: Duration = Duration::from_secs(3);
 /// For finding out whether an evacuation is under way.
 const LOOKING: Duration = Duration::from_secs(2);
+/// For the end of a proof: on disk, and for the other controllers.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// What is done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -59,8 +61,8 @@ pub(super) enum Input {
     Proven(FenceProof),
     /// Nobody can say that it is off.
     NotProven(String),
-    /// Whether an evacuation is asked for or under way.
-    Looked(bool),
+    /// Whether an evacuation is asked for or under way, or why that cannot be told.
+    Looked(Result<bool, String>),
     /// It reads on.
     On,
     /// It does not.
@@ -229,6 +231,7 @@ pub(super) struct Unfencing {
     own: bool,
     /// Whether the proof of another device outlives its switching on.
     outlives: bool,
+    record: Record,
     power_within: Duration,
     /// The power is left to the engine.
     later: bool,
@@ -236,25 +239,34 @@ pub(super) struct Unfencing {
 }
 
 impl Unfencing {
-    pub(super) fn new(own: bool, outlives: bool, power_within: Duration) -> Self {
-        Self { own, outlives, power_within, later: false, left: Vec::new() }
+    pub(super) fn new(own: bool, outlives: bool, record: Record, power_within: Duration) -> Self {
+        Self { own, outlives, record, power_within, later: false, left: Vec::new() }
     }
 
     /// What is done next.
     pub(super) fn handle(&mut self, input: Input) -> Act {
         match input {
             Input::Begin if self.own => Act::Look(LOOKING),
+            Input::Begin if self.record == Record::Nothing => {
+                self.done("record_only=disabled: another device switches the host on, nothing is done")
+            }
             Input::Begin if self.outlives => self.note(),
+            Input::On if self.record == Record::Nothing => {
+                self.done("the host is on; record_only=disabled: nothing else is done")
+            }
             Input::On => self.note(),
             Input::ProofEnded(Ok(())) if !self.own => self.note(),
             // While guests are started elsewhere the host stays off: that is what their evacuation rests on.
-            Input::Looked(true) => {
+            Input::Looked(Ok(true)) => {
                 self.later = true;
                 self.note()
             }
+            Input::Looked(Err(why)) => Act::End(End::Failed(format!(
+                "the cluster does not say whether it is being evacuated; it stays off: {why}"
+            ))),
             // Before, for a host that may be on must not be proven off. Whoever else switches the power has done so, or
             // is about to.
-            Input::Begin | Input::Looked(false) => Act::EndProof(LAST_NOTE),
+            Input::Begin | Input::Looked(Ok(false)) => Act::EndProof(ENDING),
             Input::ProofEnded(Ok(())) => Act::PowerOn(self.power_within),
             Input::ProofEnded(Err(why)) => Act::End(End::Failed(format!(
                 "the host is not switched on, as the proof of its being off cannot be ended: {why}"
@@ -272,7 +284,14 @@ impl Unfencing {
                 }
                 Act::Announce(ANNOUNCING)
             }
-            Input::Announced(_) => {
+            // The engine that evacuates it may be on another controller, where this queue is not read.
+            Input::Announced(Err(why)) if self.later => Act::End(End::Failed(format!(
+                "the host must stay off while it is evacuated, and the other controllers do not know that it is to be \
+                 powered on then: {why}"
+            ))),
+            Input::Announced(announced) => {
+                self.left
+                    .extend(announced.err().map(|why| format!("the other controllers were not told: {why}")));
                 let said = if self.later {
                     "the host is being evacuated: it is powered on when its guests are elsewhere"
                 } else if self.own {
@@ -280,12 +299,16 @@ impl Unfencing {
                 } else {
                     "the engine lets the host return to service"
                 };
-                Act::End(End::Done { said: said.into(), left: std::mem::take(&mut self.left) })
+                self.done(said)
             }
             Input::Proven(_) | Input::NotProven(_) | Input::HooksDone(_) | Input::Marked(_) => {
                 Act::End(End::Failed("this makes no sense while a host is unfenced".into()))
             }
         }
+    }
+
+    fn done(&mut self, said: &str) -> Act {
+        Act::End(End::Done { said: said.into(), left: std::mem::take(&mut self.left) })
     }
 
     fn note(&self) -> Act {

@@ -7,12 +7,12 @@ use std::time::Duration;
 
 use tokio::sync::{mpsc, oneshot};
 use tokio::task::JoinSet;
-use tokio::time::sleep;
-use tracing::{info, warn};
+use tokio::time::{sleep, timeout};
+use tracing::{debug, info, warn};
 
 use super::watchers::Watcher;
 use super::{Shared, alive, controller, evidence, proofs, switches};
-use crate::cloud::{Cloud, ServiceChange};
+use crate::cloud::{Cloud, OURS, Service, ServiceChange};
 use crate::config::{NameError, known_hosts, remember_hosts};
 use crate::engine::comeback::Wanted;
 use crate::engine::journal::{Entry, Event, Outcome};
@@ -35,10 +35,14 @@ const ATTRIBUTES: Duration = Duration::from_secs(1);
 const NO_CLUSTER: Duration = Duration::from_secs(10);
 /// What another controller has begun and not renewed for so long is taken over.
 const STALE: u64 = 60;
+/// So long after a host was switched on nobody has forced it down for another reason.
+const FRESH: Duration = Duration::from_secs(600);
 /// For a tool of the cluster.
 const TOOL: Duration = Duration::from_secs(5);
 /// The same when everything is to end.
 const LAST: Duration = Duration::from_secs(3);
+/// For Nova's list of hosts.
+const NOVA: Duration = Duration::from_secs(15);
 
 /// Hosts whose requests are under way here, with the nodes of those that are evacuated.
 static BUSY: Mutex<BTreeMap<HostName, Option<NodeName>>> = Mutex::new(BTreeMap::new());
@@ -193,6 +197,7 @@ pub(super) async fn attributes(
     let attributes = Attributes::new(TOOL);
     let mut complained: BTreeSet<String> = BTreeSet::new();
     let mut powered: BTreeMap<String, Stamp> = BTreeMap::new();
+    let mut back: BTreeMap<HostName, Stamp> = BTreeMap::new();
     loop {
         let values = match attributes.values(EVACUATE).await {
             Ok(values) => values,
@@ -216,10 +221,12 @@ pub(super) async fn attributes(
             // Somebody has switched it on, on another controller.
             if let Some(since) = is_on(&proof.value)
                 && powered.insert(proof.node.clone(), since) != Some(since)
+                && let Some(host) = powered_on(&shared, &cloud, &proof.node, since).await
             {
-                powered_on(&shared, &proof.node, since).await;
+                back.insert(host, since);
             }
         }
+        let_return(&cloud, &wanted, &mut back).await;
         for value in open {
             let line = proofs.iter().find(|proof| proof.node == value.node).map(|proof| proof.value.clone());
             let line = line.filter(|line| is_on(line).is_none());
@@ -236,7 +243,7 @@ pub(super) async fn attributes(
 
 fn is_open(value: &str) -> bool {
     match Evacuate::parse(value) {
-        Evacuate::Wanted => true,
+        Evacuate::Wanted | Evacuate::Down => true,
         Evacuate::Over => false,
         // Ours of an earlier life, or another controller's that has stopped.
         Evacuate::Begun { by, since } => {
@@ -245,20 +252,49 @@ fn is_open(value: &str) -> bool {
     }
 }
 
-async fn powered_on(shared: &Shared, node: &str, since: Stamp) {
-    let known = known_hosts(&shared.config.files.known_hosts());
-    let Ok(host) = shared.names.resolve(node, None, &known) else { return };
+/// Its host, unless it has failed again after that.
+async fn powered_on(shared: &Shared, cloud: &Cloud, node: &str, since: Stamp) -> Option<HostName> {
+    let host = host_of(shared, cloud, node, None).await.ok()?;
     let path = shared.config.files.proofs();
     match proofs::current(path.clone(), host.clone()).await {
-        // It has failed again after that.
-        Ok(Some(proof)) if proof.at() > since => return,
+        Ok(Some(proof)) if proof.at() > since => return None,
         Ok(_) => {}
         Err(trouble) => warn!(%host, "{}", trouble.why),
     }
     if let Err(trouble) = proofs::end(path, host.clone()).await {
         warn!(%host, "{}", trouble.why);
     }
-    let _ = shared.orders.send(Order::PoweredOn { host }).await;
+    let _ = shared.orders.send(Order::PoweredOn { host: host.clone() }).await;
+    Some(host)
+}
+
+/// Hosts that were switched on: the wish for their return is in the folder of the controller where that was done, and is
+/// read there alone. All of them at once; while Nova does not answer they wait.
+async fn let_return(cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, back: &mut BTreeMap<HostName, Stamp>) {
+    if back.is_empty() {
+        return;
+    }
+    // Whatever else the cluster asks for does not wait as long as Nova may take.
+    let services = match timeout(NOVA, cloud.compute_services()).await {
+        Ok(Ok(services)) => services,
+        Ok(Err(error)) => return debug!("hosts that were switched on wait for Nova: {error}"),
+        Err(_) => return debug!("hosts that were switched on wait for Nova, which does not answer in time"),
+    };
+    let on = std::mem::take(back);
+    let may = |service: &Service| {
+        on.get(&service.host).is_some_and(|since| returns_by(service, *since, Stamp::now()))
+    };
+    for service in services.into_iter().filter(may) {
+        let (by, incident) = ("whoever has switched it on".into(), IncidentId::new_random());
+        let _ = wanted.send(Wanted { host: service.host, incident, power_on: false, by }).await;
+    }
+}
+
+/// Whether a host returns by the word of its having been switched on at `since`. One that is not forced down has returned.
+/// The word stays for long after that: what an operator has forced down since then is not ours to undo.
+fn returns_by(service: &Service, since: Stamp, now: Stamp) -> bool {
+    let ours = service.disabled_reason.as_deref().is_some_and(|reason| reason.starts_with(OURS));
+    service.forced_down && (ours || now.since(since) <= FRESH)
 }
 
 async fn one_attribute(
@@ -291,7 +327,7 @@ async fn one_attribute(
         by: "a node attribute".into(),
         story: Vec::new(),
         power_on: false,
-        evacuates: true,
+        evacuates: Evacuate::parse(&value.value) != Evacuate::Down,
         shared_storage: None,
         file: false,
     };
@@ -485,6 +521,10 @@ async fn evacuate(
 /// Nothing is to be evacuated: Nova is told that the host is down, and that is all.
 async fn only_mark(shared: &Shared, cloud: &Cloud, host: &HostName) -> Option<Outcome> {
     loop {
+        // It may take long, and somebody may have switched the host on meanwhile.
+        if let Ok(None) = proofs::current(shared.config.files.proofs(), host.clone()).await {
+            return Some(Outcome::CameBack);
+        }
         let marked = async {
             let service = cloud.compute_service(host).await?;
             if service.forced_down {
@@ -507,5 +547,41 @@ async fn only_mark(shared: &Shared, cloud: &Cloud, host: &HostName) -> Option<Ou
             return None;
         }
         sleep(Duration::from_secs(5)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_that_is_on_returns_unless_an_operator_keeps_it_down() {
+        let now = Stamp::now();
+        let service = |forced_down: bool, reason: Option<&str>| Service {
+            id: "69fdce77-581d-44b8-813d-3e451870fb45".parse().unwrap(),
+            binary: "nova-compute".into(),
+            host: "c1".parse().unwrap(),
+            zone: None,
+            status_enabled: reason.is_none(),
+            disabled_reason: reason.map(str::to_owned),
+            up: !forced_down,
+            forced_down,
+            updated_at: None,
+        };
+        let day = now.after(Duration::from_secs(86_400));
+        for (service, later, returns) in [
+            (service(true, Some("nova-ha: off a")), now, true),
+            (service(true, Some("nova-ha: off a")), day, true),
+            // The operator had disabled it before it was fenced.
+            (service(true, Some("disk swap, ann")), now, true),
+            // What was done long after it was on has another reason.
+            (service(true, Some("disk swap, ann")), day, false),
+            (service(true, None), day, false),
+            // It has returned.
+            (service(false, Some("nova-ha: off a")), now, false),
+            (service(false, None), now, false),
+        ] {
+            assert_eq!(returns_by(&service, now, later), returns, "{service:?}");
+        }
     }
 }

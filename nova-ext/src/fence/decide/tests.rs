@@ -11,10 +11,6 @@ fn proof() -> FenceProof {
     FenceProof::new("c1".parse().unwrap(), Evidence::Operator { name: "ann".into() }, Stamp::now())
 }
 
-fn err(why: &str) -> Result<(), String> {
-    Err(why.into())
-}
-
 /// What the world does with each act, and how long it takes.
 struct World {
     proven: Result<(), &'static str>,
@@ -210,19 +206,32 @@ fn disabled_does_nothing_but_never_without_proof() {
     assert!(done(&end).is_empty());
 }
 
+/// What the world does with an unfencing.
+struct Waking {
+    own: bool,
+    record: Record,
+    looked: Result<bool, &'static str>,
+    on: Result<(), &'static str>,
+    noted: Result<(), &'static str>,
+    announced: Result<(), &'static str>,
+}
+
+const WAKES: Waking =
+    Waking { own: true, record: Record::No, looked: Ok(false), on: Ok(()), noted: Ok(()), announced: Ok(()) };
+
 /// All acts and the end of an unfencing.
-fn unfence(own: bool, busy: bool, on: Result<(), &str>, noted: Result<(), &str>) -> (Vec<Act>, End) {
-    let mut unfencing = Unfencing::new(own, false, POWER);
+fn unfence(world: &Waking) -> (Vec<Act>, End) {
+    let mut unfencing = Unfencing::new(world.own, false, world.record, POWER);
     let mut acts = Vec::new();
     let mut act = unfencing.handle(Input::Begin);
     loop {
         acts.push(act.clone());
         let input = match &act {
-            Act::Look(_) => Input::Looked(busy),
-            Act::PowerOn(_) => on.map_or_else(|why| Input::NotOn(why.into()), |()| Input::On),
+            Act::Look(_) => Input::Looked(world.looked.map_err(str::to_owned)),
+            Act::PowerOn(_) => world.on.map_or_else(|why| Input::NotOn(why.into()), |()| Input::On),
             Act::EndProof(_) => Input::ProofEnded(Ok(())),
-            Act::Note { .. } => Input::Noted(noted.map_err(str::to_owned)),
-            Act::Announce(_) => Input::Announced(err("no attrd")),
+            Act::Note { .. } => Input::Noted(world.noted.map_err(str::to_owned)),
+            Act::Announce(_) => Input::Announced(world.announced.map_err(str::to_owned)),
             Act::End(end) => return (acts.clone(), end.clone()),
             other => panic!("{other:?}"),
         };
@@ -232,7 +241,7 @@ fn unfence(own: bool, busy: bool, on: Result<(), &str>, noted: Result<(), &str>)
 
 #[test]
 fn power_on_ends_the_proof_and_asks_for_the_return() {
-    let (acts, end) = unfence(true, false, Ok(()), Ok(()));
+    let (acts, end) = unfence(&WAKES);
     assert!(
         matches!(
             acts[..],
@@ -248,7 +257,7 @@ fn power_on_ends_the_proof_and_asks_for_the_return() {
         "{acts:?}"
     );
     assert!(done(&end).is_empty());
-    let (acts, _) = unfence(false, false, Ok(()), Ok(()));
+    let (acts, _) = unfence(&Waking { own: false, ..WAKES });
     assert!(
         matches!(acts[..], [Act::EndProof(_), Act::Note { .. }, Act::Announce(_), Act::End(_)]),
         "{acts:?}"
@@ -257,17 +266,51 @@ fn power_on_ends_the_proof_and_asks_for_the_return() {
 
 #[test]
 fn while_it_is_evacuated_the_host_stays_off() {
-    let (acts, end) = unfence(true, true, Ok(()), Ok(()));
+    let evacuated = Waking { looked: Ok(true), ..WAKES };
+    let (acts, end) = unfence(&evacuated);
     assert!(!acts.iter().any(|act| matches!(act, Act::PowerOn(_))));
     assert!(acts.iter().any(|act| matches!(act, Act::Note { power_on: true, .. })));
     done(&end);
     // A wish that is lost must not be reported as fulfilled.
-    assert!(matches!(unfence(true, true, Ok(()), Err("disk full")).1, End::Failed(_)));
+    let (_, end) = unfence(&Waking { noted: Err("disk full"), ..evacuated });
+    assert!(matches!(end, End::Failed(_)));
+}
+
+#[test]
+fn nobody_knows_whether_it_is_evacuated_and_it_stays_off() {
+    let (acts, end) = unfence(&Waking { looked: Err("attrd hangs"), ..WAKES });
+    assert!(matches!(acts[..], [Act::Look(_), Act::End(_)]), "{acts:?}");
+    assert_eq!(
+        end,
+        End::Failed(
+            "the cluster does not say whether it is being evacuated; it stays off: attrd hangs".into()
+        )
+    );
+}
+
+#[test]
+fn a_cluster_that_was_not_told_is_said_and_fails_what_rests_on_it() {
+    let deaf = Waking { announced: Err("no attrd"), ..WAKES };
+    let (_, end) = unfence(&deaf);
+    assert!(matches!(done(&end), [left] if left.contains("no attrd")), "{end:?}");
+    // Whoever evacuates it elsewhere is to switch it on, and does not know.
+    let (_, end) = unfence(&Waking { looked: Ok(true), ..deaf });
+    assert!(matches!(&end, End::Failed(why) if why.contains("no attrd")), "{end:?}");
 }
 
 #[test]
 fn what_does_not_come_on_is_not_on() {
-    let (acts, end) = unfence(true, false, Err("it reads off"), Ok(()));
+    let (acts, end) = unfence(&Waking { on: Err("it reads off"), ..WAKES });
     assert!(matches!(acts[..], [Act::Look(_), Act::EndProof(_), Act::PowerOn(_), Act::End(_)]));
     assert_eq!(end, End::Failed("it reads off".into()));
+}
+
+#[test]
+fn disabled_does_nothing_to_bring_a_host_back() {
+    let (acts, end) = unfence(&Waking { own: false, record: Record::Nothing, ..WAKES });
+    assert!(matches!(acts[..], [Act::End(_)]), "{acts:?}");
+    assert!(done(&end).is_empty());
+    // Power that was asked for is given, and that is all.
+    let (acts, _) = unfence(&Waking { record: Record::Nothing, ..WAKES });
+    assert!(matches!(acts[..], [Act::Look(_), Act::EndProof(_), Act::PowerOn(_), Act::End(_)]), "{acts:?}");
 }
