@@ -159,6 +159,7 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     let storage_in_common = policy.storage.shared;
     let shared = Shared { names, map, signer, storage_in_common, orders: orders.clone(), status, config };
     let shared = Arc::new(shared);
+    switches::tell(&shared).await;
     let mut engine = Box::pin(engine::run::run(
         engine::Settings { to_stopped: cloud.evacuates_stopped(), policy, controller: controller() },
         journal,

@@ -406,7 +406,8 @@ async fn an_operator_asks_for_an_evacuation() {
         }
         assert!(Instant::now() < end, "{status:?}\n{}", bench.log());
     }
-    assert_eq!(bench.nova_ha(&["go-ahead", "c1"]).await.code, 0);
+    let asked = bench.nova_ha(&["go-ahead", "c1"]).await;
+    assert_eq!(asked.code, 0, "{asked:?}\n{}", bench.log());
     assert!(bench.nova_ha(&["status"]).await.out.contains("go-ahead: c1: "));
     assert!(cloud.service.lock().unwrap().changes.is_empty(), "nothing was begun");
     let over = bench.nova_ha(&["maintenance", "off", "c1"]).await;

@@ -191,15 +191,26 @@ impl Told {
     }
 }
 
+/// Tells an engine that is about to begin.
+pub(super) async fn tell(shared: &Arc<Shared>) {
+    let Some((now, _)) = read(shared).await else { return };
+    let Told { frozen, maintenance, go_ahead } = now;
+    let released = Vec::new();
+    // It is gone if it does not take it.
+    let _ = shared.orders.send(Order::Switches { frozen, maintenance, go_ahead, released }).await;
+}
+
+async fn read(shared: &Arc<Shared>) -> Option<(Told, Vec<(HostName, String)>)> {
+    let shared = Arc::clone(shared);
+    let read = move || (Told::read(&shared.config), released(&shared.config));
+    tokio::task::spawn_blocking(read).await.ok()
+}
+
 /// Tells the engine whenever they change.
 pub(super) async fn watch(watcher: Watcher, shared: Arc<Shared>) {
     let mut told: Option<Told> = None;
     loop {
-        let read = {
-            let shared = Arc::clone(&shared);
-            move || (Told::read(&shared.config), released(&shared.config))
-        };
-        let Ok((now, released)) = tokio::task::spawn_blocking(read).await else { return };
+        let Some((now, released)) = read(&shared).await else { return };
         watcher.well();
         if told.as_ref() != Some(&now) || !released.is_empty() {
             now.say(told.as_ref());
