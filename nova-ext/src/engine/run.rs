@@ -187,10 +187,6 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
         unheard: None,
         begun,
     };
-    // The operator's switches, if they are known: they count for what is resumed, too.
-    while let Ok(order) = orders.try_recv() {
-        runner.order(order, now()).await?;
-    }
     let past = past(&entries);
     drop(entries);
     let actions = runner.engine.resume(past, now());
