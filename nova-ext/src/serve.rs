@@ -17,7 +17,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -31,12 +31,13 @@ pub use switches::{
 use crate::cloud::{Cloud, CloudError, Environment, Retry, Settings, SettingsError, Source};
 use crate::config::{Config, ConfigError, NameError, Names};
 use crate::engine;
-use crate::engine::journal::{Journal, JournalError};
+use crate::engine::journal::{Entry, Event, Journal, JournalError};
 use crate::engine::run::{Order, RunError, Status};
-use crate::ids::HostName;
+use crate::ids::{HostName, IncidentId};
 use crate::policy::{Policy, PolicyError};
 use crate::power::{Map, MapError};
 use crate::proof::signed::Signer;
+use crate::stamp::Stamp;
 
 /// Orders that may wait for the engine.
 const ORDERS: usize = 256;
@@ -91,6 +92,15 @@ pub(crate) struct Shared {
     pub(crate) storage_in_common: bool,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) status: watch::Receiver<Arc<Status>>,
+}
+
+impl Shared {
+    /// Writes it down. Whether it is on disk: what is not must not be done.
+    pub(crate) async fn note(&self, incident: IncidentId, event: Event) -> bool {
+        let (written, is_written) = oneshot::channel();
+        let entry = Entry::new(Stamp::now(), incident, event);
+        self.orders.send(Order::Note { entry, written }).await.is_ok() && is_written.await.is_ok()
+    }
 }
 
 /// The policy.

@@ -34,9 +34,11 @@ impl Known {
 impl Proofs for Known {
     async fn current(&self, host: &HostName) -> Read<Option<FenceProof>> {
         let path = self.shared.config.files.proofs();
+        // What is found says nothing of a proof that is made meanwhile.
+        let begun = Stamp::now();
         if reads_on(self.shared.map.as_ref(), &self.shared.names, host).await {
             info!(%host, "its power reads on: it is not proven off any more");
-            end(path, host.clone()).await?;
+            end(path, host.clone(), begun).await?;
             return Ok(None);
         }
         let of = host.clone();
@@ -49,7 +51,7 @@ impl Proofs for Known {
             && let Some(why) = alive::sign(&self.shared, &self.cloud, known, false).await
         {
             info!(%host, "it is not proven off any more: {why}");
-            end(self.shared.config.files.proofs(), host.clone()).await?;
+            end(self.shared.config.files.proofs(), host.clone(), begun).await?;
             return Ok(None);
         }
         if proof.is_some() || on {
@@ -110,9 +112,9 @@ pub(super) async fn record(path: std::path::PathBuf, proof: FenceProof) -> Read<
     on_disk(move || ledger::Proofs::load(&path)?.record(&proof)).await
 }
 
-/// No proof of the host holds any more.
-pub(super) async fn end(path: std::path::PathBuf, host: HostName) -> Read<()> {
-    on_disk(move || ledger::Proofs::load(&path)?.powered_on(&host, Stamp::now())).await
+/// The host was on at that time: no proof of before holds any more.
+pub(super) async fn end(path: std::path::PathBuf, host: HostName, at: Stamp) -> Read<()> {
+    on_disk(move || ledger::Proofs::load(&path)?.powered_on(&host, at)).await
 }
 
 /// The proof that holds.

@@ -14,7 +14,6 @@ use super::{Shared, hooks, proofs};
 use crate::cloud::{Cloud, MigrationQuery, MigrationStatus, OURS, ServiceChange};
 use crate::engine::Trouble;
 use crate::engine::comeback::{Comebacks, Do, Happened, Rules, ServiceState, Wanted};
-use crate::engine::journal::Entry;
 use crate::engine::run::Order;
 use crate::handover::{Attributes, EVACUATE, Evacuate, PROOF, on_since};
 use crate::hooks::{Occasion, Point};
@@ -73,7 +72,7 @@ pub(super) async fn run(
             for order in comebacks.handle(event, begun.elapsed()) {
                 if let Do::Record(incident, event) = order {
                     info!(%incident, "{}", crate::report::say(&event));
-                    let _ = shared.orders.send(Order::Note(Entry::new(Stamp::now(), incident, event))).await;
+                    shared.note(incident, event).await;
                 } else {
                     let (cloud, shared) = (cloud.clone(), Arc::clone(&shared));
                     calls.spawn(async move { carry_out(&cloud, &shared, order).await.into_iter().collect() });
@@ -186,8 +185,9 @@ async fn power_on(shared: &Shared, host: &HostName) -> Result<(), Trouble> {
     let name = shared.names.power(host).parse().unwrap_or_else(|_| host.clone());
     let mut device = map.own_device(&name).map_err(|error| trouble(error.to_string()))?;
     // Before, for a host that may be on must not be proven off.
-    proofs::end(shared.config.files.proofs(), host.clone()).await?;
-    let _ = shared.orders.send(Order::PoweredOn { host: host.clone() }).await;
+    let now = Stamp::now();
+    proofs::end(shared.config.files.proofs(), host.clone(), now).await?;
+    let _ = shared.orders.send(Order::PoweredOn { host: host.clone(), since: now }).await;
     power::confirm_on(device.as_mut(), POWER).await.map(|_| ()).map_err(|error| trouble(error.to_string()))
 }
 
@@ -205,7 +205,7 @@ async fn canary(shared: &Shared, host: &HostName, incident: IncidentId) -> Resul
     };
     let (events, stop) = hooks::Configured::new(&shared.config).at(&occasion).await;
     for event in events {
-        let _ = shared.orders.send(Order::Note(Entry::new(Stamp::now(), incident, event))).await;
+        shared.note(incident, event).await;
     }
     if let Some(why) = stop {
         return Err(why);

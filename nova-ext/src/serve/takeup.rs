@@ -210,9 +210,10 @@ pub(super) async fn attributes(
         for proof in &proofs {
             // Somebody has switched it on, on another controller.
             if let Some(since) = is_on(&proof.value)
-                && powered.insert(proof.node.clone(), since) != Some(since)
+                && powered.get(&proof.node) != Some(&since)
+                && powered_on(&shared, &proof.node, since).await
             {
-                powered_on(&shared, &proof.node, since).await;
+                powered.insert(proof.node.clone(), since);
             }
         }
         for value in open {
@@ -240,20 +241,25 @@ fn is_open(value: &str) -> bool {
     }
 }
 
-async fn powered_on(shared: &Shared, node: &str, since: Stamp) {
+/// The host of a node was on then: the engine and the ledger must know, whether or not it failed again later. Whether they
+/// do.
+async fn powered_on(shared: &Shared, node: &str, since: Stamp) -> bool {
     let known = known_hosts(&shared.config.files.known_hosts());
-    let Ok(host) = shared.names.resolve(node, None, &known) else { return };
+    let Ok(host) = shared.names.resolve(node, None, &known) else { return false };
     let path = shared.config.files.proofs();
-    match proofs::current(path.clone(), host.clone()).await {
+    let ended = async {
+        proofs::end(path.clone(), host.clone(), since).await?;
+        proofs::current(path, host.clone()).await
+    };
+    match ended.await {
         // It has failed again after that.
-        Ok(Some(proof)) if proof.at() > since => return,
-        Ok(_) => {}
-        Err(trouble) => warn!(%host, "{}", trouble.why),
+        Ok(Some(_)) => true,
+        Ok(None) => shared.orders.send(Order::PoweredOn { host, since }).await.is_ok(),
+        Err(trouble) => {
+            warn!(%host, "{}", trouble.why);
+            false
+        }
     }
-    if let Err(trouble) = proofs::end(path, host.clone()).await {
-        warn!(%host, "{}", trouble.why);
-    }
-    let _ = shared.orders.send(Order::PoweredOn { host }).await;
 }
 
 async fn one_attribute(
@@ -324,13 +330,15 @@ async fn proof(
     line: Option<&str>,
     told: bool,
 ) -> Result<Option<FenceProof>, String> {
+    // What is found says nothing of a proof that is made meanwhile.
+    let begun = Stamp::now();
     let Some(proof) = recorded(shared, host, line).await? else {
         info!(%host, "not evacuated: it was powered on after it was proven off");
         return Ok(None);
     };
     let Some(why) = alive::sign(shared, cloud, &proof, told).await else { return Ok(Some(proof)) };
     info!(%host, "what was asked for while it was off is over: {why}");
-    proofs::end(shared.config.files.proofs(), host.clone()).await.map_err(|trouble| trouble.why)?;
+    proofs::end(shared.config.files.proofs(), host.clone(), begun).await.map_err(|trouble| trouble.why)?;
     Ok(None)
 }
 
