@@ -3,17 +3,24 @@
 //! be written down.
 
 mod alive;
+mod complaints;
+mod elsewhere;
 mod events;
+mod failures;
+mod follow;
 mod hooks;
 mod proofs;
 mod returns;
 mod socket;
 mod switches;
 mod takeup;
+#[cfg(test)]
+mod tests;
 mod watchers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
@@ -90,6 +97,11 @@ pub(crate) struct Shared {
     pub(crate) signer: Option<Signer>,
     /// What the policy says of the computes' storage.
     pub(crate) storage_in_common: bool,
+    /// What another controller has begun and not renewed for so many seconds has stopped, and what it has asked Nova for
+    /// last shows in Nova.
+    pub(crate) stale: u64,
+    /// Whether it is known what other controllers know of hosts that fail too often.
+    pub(crate) failures_known: AtomicBool,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) status: watch::Receiver<Arc<Status>>,
 }
@@ -166,8 +178,18 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     info!(microversion = %cloud.microversion(), "the engine is ready");
     let (orders, ordered) = mpsc::channel(ORDERS);
     let storage_in_common = policy.storage.shared;
-    let shared = Shared { names, map, signer, storage_in_common, orders: orders.clone(), status, config };
-    let shared = Arc::new(shared);
+    let stale = follow::RENEWED.as_secs().saturating_add(policy.patience.unheard_seconds.into());
+    let shared = Arc::new(Shared {
+        names,
+        map,
+        signer,
+        storage_in_common,
+        stale,
+        failures_known: AtomicBool::new(false),
+        orders: orders.clone(),
+        status,
+        config,
+    });
     let mut engine = Box::pin(engine::run::run(
         engine::Settings { to_stopped: cloud.evacuates_stopped(), policy, controller: controller() },
         journal,
@@ -211,7 +233,7 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
         None => match tokio::join!(orders.send(Order::Leave), &mut engine).1 {
             Ok(all_in_nova) => {
                 if all_in_nova {
-                    takeup::hand_over().await;
+                    follow::hand_over().await;
                 }
                 Ok(())
             }

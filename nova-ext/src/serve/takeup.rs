@@ -1,27 +1,24 @@
-//! Requests: found, checked, given to the engine, and forgotten when they have ended.
+//! Requests: found, checked, and given to the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::complaints::Complaints;
+use super::elsewhere::{self, Whose};
+use super::failures::Failures;
+use super::follow::{self, Taken};
 use super::watchers::Watcher;
-use super::{Shared, alive, controller, proofs, switches};
-use crate::cloud::{Cloud, ServiceChange};
+use super::{Shared, alive, controller, proofs};
+use crate::cloud::Cloud;
 use crate::config::{NameError, known_hosts, remember_hosts};
-use crate::engine::comeback::Wanted;
-use crate::engine::journal::{Entry, Event, Outcome};
+use crate::engine::comeback::Happened;
 use crate::engine::run::Order;
-use crate::engine::{Answer, Request as EngineRequest};
-use crate::handover::{
-    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Value, Wish, is_on, power_wish,
-    value_of,
-};
+use crate::handover::{Attributes, EVACUATE, Evacuate, Marked, PROOF, Queue, Request, Value, Wish, is_on};
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::proof::FenceProof;
 use crate::proof::signed::Signer;
@@ -33,71 +30,55 @@ const FILES: Duration = Duration::from_millis(200);
 const ATTRIBUTES: Duration = Duration::from_secs(1);
 /// The same while there is no cluster.
 const NO_CLUSTER: Duration = Duration::from_secs(10);
-/// What another controller has begun and not renewed for so long is taken over.
-const STALE: u64 = 60;
 /// For a tool of the cluster.
 const TOOL: Duration = Duration::from_secs(5);
-/// The same when everything is to end.
-const LAST: Duration = Duration::from_secs(3);
+/// Between questions to the cluster about a request that is not ours now.
+const ASK: Duration = Duration::from_secs(1);
 
-/// Hosts whose requests are under way here, with the nodes of those that are evacuated.
-static BUSY: Mutex<BTreeMap<HostName, Option<NodeName>>> = Mutex::new(BTreeMap::new());
-/// Whether this engine ends: from then on it holds nothing any more.
-static LEAVING: AtomicBool = AtomicBool::new(false);
-
-fn busy() -> MutexGuard<'static, BTreeMap<HostName, Option<NodeName>>> {
-    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is known of the folder.
+#[derive(Default)]
+struct Folder {
+    complaints: Complaints,
+    /// Wishes to return that were handed on. They stay until the host has returned.
+    handed_on: BTreeMap<IncidentId, Request>,
+    /// When the cluster was asked about a request.
+    asked: BTreeMap<IncidentId, Instant>,
 }
 
-fn begin(taken: &Taken) -> bool {
-    let mut busy = busy();
-    let free = !busy.contains_key(&taken.host);
-    if free {
-        busy.insert(taken.host.clone(), taken.evacuates.then(|| taken.node.clone()));
+impl Folder {
+    /// Whether a wish to return is to be handed on: once, and again if it has changed, and not while the host is to be
+    /// evacuated.
+    fn wants_back(&mut self, request: &Request, evacuated: bool) -> bool {
+        if evacuated {
+            self.handed_on.remove(&request.id);
+            return false;
+        }
+        self.handed_on.get(&request.id) != Some(request)
     }
-    free
+
+    /// Forgets what does not lie there any more.
+    fn keep(&mut self, requests: &[Request], bad: &BTreeSet<String>) {
+        let ids: BTreeSet<IncidentId> = requests.iter().map(|request| request.id).collect();
+        self.handed_on.retain(|id, _| ids.contains(id));
+        self.asked.retain(|id, _| ids.contains(id));
+        let names: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
+        self.complaints.keep(|of| of == FOLDER || names.contains(of) || bad.contains(of));
+    }
 }
 
-fn over(host: &HostName) {
-    busy().remove(host);
-}
-
-/// What is under way here is for another controller from now on, and not only when it has not been renewed for long.
-pub(super) async fn hand_over() {
-    LEAVING.store(true, Ordering::SeqCst);
-    let nodes: Vec<NodeName> = busy().values().flatten().cloned().collect();
-    let told: JoinSet<()> = nodes
-        .into_iter()
-        .map(|node| async move {
-            match Attributes::new(LAST).set(EVACUATE, &node, &Evacuate::Wanted.value()).await {
-                Ok(()) => info!(%node, "its evacuation is for another controller now"),
-                Err(error) => info!(%node, "no other controller is told: {error}"),
-            }
-        })
-        .collect();
-    told.join_all().await;
-}
-
-/// A request as far as the engine needs it.
-struct Taken {
-    incident: IncidentId,
-    host: HostName,
-    node: NodeName,
-    proof: FenceProof,
-    by: String,
-    story: Vec<Entry>,
-    power_on: bool,
-    evacuates: bool,
-    /// Whether the computes share storage, if it was said.
-    shared_storage: Option<bool>,
-    /// Whether it is a file.
-    file: bool,
-}
+/// What is said of the folder itself, and of the cluster.
+const FOLDER: &str = "the folder";
+const CLUSTER: &str = "the cluster";
 
 /// Watches the folder.
-pub(super) async fn files(watcher: Watcher, shared: Arc<Shared>, cloud: Cloud, wanted: mpsc::Sender<Wanted>) {
+pub(super) async fn files(
+    watcher: Watcher,
+    shared: Arc<Shared>,
+    cloud: Cloud,
+    wanted: mpsc::Sender<Happened>,
+) {
     let queue = Queue::new(shared.config.files.queue());
-    let mut complained: BTreeSet<String> = BTreeSet::new();
+    let mut folder = Folder::default();
     loop {
         let list = {
             let queue = queue.clone();
@@ -105,21 +86,46 @@ pub(super) async fn files(watcher: Watcher, shared: Arc<Shared>, cloud: Cloud, w
         };
         match list {
             Ok(Ok(queued)) => {
+                folder.complaints.forget(FOLDER);
+                let mut bad = BTreeSet::new();
                 for (path, why) in queued.bad {
-                    if complained.insert(path.display().to_string()) {
-                        warn!("{} is no request: {why}", path.display());
+                    let name = path.display().to_string();
+                    if folder.complaints.is_news(&name, &why) {
+                        warn!("{name} is no request: {why}");
                     }
+                    bad.insert(name);
                 }
+                folder.keep(&queued.requests, &bad);
+                let evacuated: BTreeSet<HostName> = queued
+                    .requests
+                    .iter()
+                    .filter(|request| request.wish == Wish::Evacuate)
+                    .map(|request| request.host.clone())
+                    .collect();
                 let due = queued.requests.into_iter().filter(|request| request.is_due(Stamp::now()));
                 for request in due {
-                    one_file(&shared, &cloud, &wanted, &queue, request, &mut complained).await;
+                    match request.wish {
+                        Wish::Return => {
+                            let evacuated =
+                                evacuated.contains(&request.host) || follow::is_busy(&request.host);
+                            if folder.wants_back(&request, evacuated) {
+                                let wish = Happened::Wanted(follow::wish(request.clone()));
+                                if wanted.try_send(wish).is_ok() {
+                                    folder.handed_on.insert(request.id, request);
+                                }
+                            }
+                        }
+                        Wish::Evacuate => {
+                            one_file(&shared, &cloud, &wanted, &queue, request, &mut folder).await;
+                        }
+                    }
                     watcher.well();
                 }
                 watcher.well();
             }
             Ok(Err(error)) => {
                 watcher.trouble(&error.to_string());
-                if complained.insert(error.to_string()) {
+                if folder.complaints.is_news(FOLDER, &error.to_string()) {
                     warn!("{error}");
                 }
             }
@@ -132,49 +138,57 @@ pub(super) async fn files(watcher: Watcher, shared: Arc<Shared>, cloud: Cloud, w
 async fn one_file(
     shared: &Arc<Shared>,
     cloud: &Cloud,
-    wanted: &mpsc::Sender<Wanted>,
+    wanted: &mpsc::Sender<Happened>,
     queue: &Queue,
     request: Request,
-    complained: &mut BTreeSet<String>,
+    folder: &mut Folder,
 ) {
-    let told = request.marked == Marked::Done;
-    match request.wish {
-        Wish::Return => {
-            let Request { host, id: incident, power_on, by, .. } = request;
-            // Known from here on; a host that returns is also found in Nova.
-            if wanted.try_send(Wanted { host, incident, power_on, by }).is_ok() {
-                let _ = queue.remove(incident);
-            }
+    // Looked at before the proof: asking takes its time.
+    if follow::is_busy(&request.host) || folder.asked.get(&request.id).is_some_and(|at| at.elapsed() < ASK) {
+        return;
+    }
+    let forget = |why: &str| {
+        info!(incident = %request.id, host = %request.host, "{why}");
+        if let Err(error) = queue.remove(request.id) {
+            warn!(incident = %request.id, "{error}");
         }
-        // Looked at before the proof: asking takes its time.
-        Wish::Evacuate if busy().contains_key(&request.host) => {}
-        Wish::Evacuate => match proof(shared, cloud, &request.host, request.proof.as_deref(), told).await {
-            Ok(None) => {
-                // Another controller's engine has done it, or somebody has switched the host on.
-                if let Err(error) = queue.remove(request.id) {
-                    warn!(incident = %request.id, "{error}");
-                }
+    };
+    match elsewhere::whose(&request, &controller(), shared.stale).await {
+        Whose::Ours => {}
+        Whose::Over => return forget("the engine of another controller has done it"),
+        Whose::Theirs(why) => {
+            folder.asked.insert(request.id, Instant::now());
+            if folder.complaints.is_news(&request.id.to_string(), &why) {
+                info!(incident = %request.id, host = %request.host, "it waits: {why}");
             }
-            Ok(Some(proof)) => {
-                let taken = Taken {
-                    incident: request.id,
-                    host: request.host,
-                    node: request.node,
-                    proof,
-                    by: request.by,
-                    story: request.story,
-                    power_on: request.power_on,
-                    evacuates: request.evacuates,
-                    shared_storage: request.shared_storage,
-                    file: true,
-                };
-                take(shared, cloud, wanted, taken);
-            }
-            Err(why) if complained.insert(format!("{}: {why}", request.id)) => {
+            return;
+        }
+    }
+    let told = request.marked == Marked::Done;
+    match proof(shared, cloud, &request.host, request.proof.as_deref(), told).await {
+        // Another controller's engine has done it, or somebody has switched the host on.
+        Ok(None) => forget("the host is not off any more"),
+        Ok(Some(proof)) => {
+            let taken = Taken {
+                incident: request.id,
+                host: request.host,
+                node: request.node,
+                proof,
+                by: request.by,
+                story: request.story,
+                power_on: request.power_on,
+                evacuates: request.evacuates,
+                shared_storage: request.shared_storage,
+                file: true,
+            };
+            follow::take(shared, cloud, wanted, taken);
+        }
+        Err(why) => {
+            folder.asked.insert(request.id, Instant::now());
+            if folder.complaints.is_news(&request.id.to_string(), &why) {
                 warn!(incident = %request.id, host = %request.host, "not evacuated: {why}");
             }
-            Err(_) => {}
-        },
+        }
     }
 }
 
@@ -183,17 +197,19 @@ pub(super) async fn attributes(
     watcher: Watcher,
     shared: Arc<Shared>,
     cloud: Cloud,
-    wanted: mpsc::Sender<Wanted>,
+    wanted: mpsc::Sender<Happened>,
 ) {
     let attributes = Attributes::new(TOOL);
-    let mut complained: BTreeSet<String> = BTreeSet::new();
+    let mut complaints = Complaints::default();
+    let mut failures = Failures::default();
     let mut powered: BTreeMap<String, Stamp> = BTreeMap::new();
     loop {
         let values = match attributes.values(EVACUATE).await {
             Ok(values) => values,
             Err(error) => {
                 watcher.trouble(&error.to_string());
-                if complained.insert("cluster".into()) {
+                failures.no_cluster(&shared, &error);
+                if complaints.is_news(CLUSTER, "it is not there") {
                     warn!(
                         "node attributes are not watched, requests come from this controller alone: {error}"
                     );
@@ -202,10 +218,16 @@ pub(super) async fn attributes(
                 continue;
             }
         };
-        if complained.remove("cluster") {
+        if complaints.forget(CLUSTER) {
             info!("node attributes are watched");
         }
-        let open: Vec<Value> = values.into_iter().filter(|value| is_open(&value.value)).collect();
+        failures.keep(&shared, &cloud, &attributes).await;
+        let me = controller();
+        let open: Vec<Value> = values
+            .into_iter()
+            .filter(|value| is_open(&value.value, &me, Stamp::now(), shared.stale))
+            .collect();
+        complaints.keep(|of| open.iter().any(|value| value.node == of));
         let proofs = attributes.values(PROOF).await.unwrap_or_default();
         for proof in &proofs {
             // Somebody has switched it on, on another controller.
@@ -220,7 +242,7 @@ pub(super) async fn attributes(
             let line = proofs.iter().find(|proof| proof.node == value.node).map(|proof| proof.value.clone());
             let line = line.filter(|line| is_on(line).is_none());
             if let Err(why) = one_attribute(&shared, &cloud, &wanted, &value, line).await
-                && complained.insert(format!("{}: {why}", value.node))
+                && complaints.is_news(&value.node, &why)
             {
                 warn!(node = %value.node, "not evacuated: {why}");
             }
@@ -230,14 +252,12 @@ pub(super) async fn attributes(
     }
 }
 
-fn is_open(value: &str) -> bool {
+fn is_open(value: &str, me: &str, now: Stamp, stale: u64) -> bool {
     match Evacuate::parse(value) {
         Evacuate::Wanted => true,
         Evacuate::Over => false,
         // Ours of an earlier life, or another controller's that has stopped.
-        Evacuate::Begun { by, since } => {
-            by == controller() || Stamp::now().as_secs().saturating_sub(since) > STALE
-        }
+        Evacuate::Begun { by, since } => by == me || !elsewhere::is_fresh(since, now, stale),
     }
 }
 
@@ -265,13 +285,13 @@ async fn powered_on(shared: &Shared, node: &str, since: Stamp) -> bool {
 async fn one_attribute(
     shared: &Arc<Shared>,
     cloud: &Cloud,
-    wanted: &mpsc::Sender<Wanted>,
+    wanted: &mpsc::Sender<Happened>,
     value: &Value,
     line: Option<String>,
 ) -> Result<(), String> {
     let node: NodeName = value.node.parse().map_err(|error: crate::ids::BadName| error.to_string())?;
     let host = host_of(shared, cloud, &value.node, line.as_deref()).await?;
-    if busy().contains_key(&host) {
+    if follow::is_busy(&host) {
         return Ok(());
     }
     let mut line = line;
@@ -296,7 +316,7 @@ async fn one_attribute(
         shared_storage: None,
         file: false,
     };
-    take(shared, cloud, wanted, taken);
+    follow::take(shared, cloud, wanted, taken);
     Ok(())
 }
 
@@ -349,8 +369,13 @@ async fn recorded(
 ) -> Result<Option<FenceProof>, String> {
     let path = shared.config.files.proofs();
     let known = proofs::current(path.clone(), host.clone()).await.map_err(|trouble| trouble.why)?;
-    if known.is_some() {
-        return Ok(known);
+    if let Some(known) = known {
+        // It may have failed again since, and have been fenced from another controller.
+        let signed =
+            shared.signer.as_ref().zip(line).and_then(|(signer, line)| signer.verify(host, line).ok());
+        let Some(proof) = signed.filter(|proof| proof.at() > known.at()) else { return Ok(Some(known)) };
+        proofs::record(path.clone(), proof).await.map_err(|trouble| trouble.why)?;
+        return proofs::current(path, host.clone()).await.map_err(|trouble| trouble.why);
     }
     let signer =
         shared.signer.as_ref().ok_or("no proof on this controller, and no key to check those of others")?;
@@ -361,138 +386,68 @@ async fn recorded(
     proofs::current(path, host.clone()).await.map_err(|trouble| trouble.why)
 }
 
-/// Gives it to the engine and follows it to its end.
-fn take(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, taken: Taken) {
-    if !begin(&taken) {
-        return;
-    }
-    let (shared, cloud, wanted) = (Arc::clone(shared), cloud.clone(), wanted.clone());
-    tokio::spawn(async move {
-        let host = taken.host.clone();
-        follow(&shared, &cloud, &wanted, taken).await;
-        over(&host);
-    });
-}
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, host, stamp};
+    use super::*;
 
-async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, taken: Taken) {
-    let Taken { incident, host, node, proof, by, story, power_on, evacuates, shared_storage, file } = taken;
-    if shared_storage == Some(false) && evacuates && shared.storage_in_common {
-        warn!(
-            %incident, %host,
-            "the fence agent was given no_shared_storage, and the policy says [storage] shared = true: the policy counts"
-        );
+    #[tokio::test]
+    async fn an_old_word_that_it_is_on_does_not_end_a_newer_proof() {
+        let mut bench = Bench::new();
+        bench.prove("c1", 10);
+        assert!(powered_on(&bench.shared, "c1", stamp(5)).await);
+        assert_eq!(bench.proven("c1"), Some(stamp(10)));
+        assert!(bench.order().is_none());
+        assert!(powered_on(&bench.shared, "c1", stamp(15)).await);
+        assert_eq!(bench.proven("c1"), None);
+        let order = bench.order();
+        assert!(matches!(&order, Some(Order::PoweredOn { since, .. }) if *since == stamp(15)), "{order:?}");
+        // Told of late.
+        bench.prove("c1", 20);
+        assert!(powered_on(&bench.shared, "c1", stamp(15)).await);
+        assert_eq!(bench.proven("c1"), Some(stamp(20)));
+        std::fs::remove_file(bench.shared.config.files.proofs()).unwrap();
+        std::fs::create_dir(bench.shared.config.files.proofs()).unwrap();
+        assert!(!powered_on(&bench.shared, "c1", stamp(25)).await, "it is tried again");
     }
-    let attributes = Attributes::new(TOOL);
-    let ended = if evacuates {
-        let how = if file { "queue file" } else { "node attribute" };
-        let mut story = story;
-        story.push(Entry::new(
-            Stamp::now(),
-            incident,
-            Event::HandedOver { host: host.clone(), how: how.into() },
-        ));
-        let request = EngineRequest { host: host.clone(), incident, proof, by };
-        match evacuate(shared, request.clone(), story.clone(), &node, &attributes).await {
-            // It ended before: the attribute was set once more, by somebody who wants it once more.
-            Some(Asked::Before(_)) if !file => {
-                let request = EngineRequest { incident: IncidentId::new_random(), ..request };
-                evacuate(shared, request, story, &node, &attributes).await.map(Asked::outcome)
-            }
-            asked => asked.map(Asked::outcome),
-        }
-    } else {
-        only_mark(shared, cloud, &host).await
-    };
-    let Some(outcome) = ended else { return };
-    switches::no_go_ahead(&shared.config, &host);
-    let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
-    if file && let Err(error) = Queue::new(shared.config.files.queue()).remove(incident) {
-        warn!(%incident, "{error}");
-    }
-    info!(%incident, %host, ?outcome, "the request has ended");
-    let power_on = power_on || wants_power(&attributes, &node).await;
-    if shared.config.comeback.automatic || power_on {
-        let _ = wanted.send(Wanted { host, incident, power_on, by: "the engine".into() }).await;
-    }
-}
 
-/// Whether the host is to be switched on, as whoever fenced it has told the cluster.
-async fn wants_power(attributes: &Attributes, node: &NodeName) -> bool {
-    let values = attributes.values(POWER).await.unwrap_or_default();
-    let wanted = value_of(&values, node) == Some(power_wish(true));
-    if wanted {
-        // Once.
-        let _ = attributes.set(POWER, node, power_wish(false)).await;
-    }
-    wanted
-}
-
-/// How the engine answered.
-enum Asked {
-    /// The incident had ended already.
-    Before(Outcome),
-    /// It has ended now.
-    Now(Outcome),
-}
-
-impl Asked {
-    fn outcome(self) -> Outcome {
-        match self {
-            Self::Before(outcome) | Self::Now(outcome) => outcome,
-        }
-    }
-}
-
-async fn evacuate(
-    shared: &Shared,
-    request: EngineRequest,
-    story: Vec<Entry>,
-    node: &NodeName,
-    attributes: &Attributes,
-) -> Option<Asked> {
-    let (taken, answered) = oneshot::channel();
-    let (ended, end) = oneshot::channel();
-    shared.orders.send(Order::Request { request, story, taken, ended }).await.ok()?;
-    if let Answer::Ended(outcome) = answered.await.ok()? {
-        return Some(Asked::Before(outcome));
-    }
-    let mut end = end;
-    while !LEAVING.load(Ordering::SeqCst) {
-        // Renewed, so that nobody takes it over.
-        let begun = Evacuate::Begun { by: controller(), since: Stamp::now().as_secs() };
-        let _ = attributes.set(EVACUATE, node, &begun.value()).await;
-        tokio::select! {
-            outcome = &mut end => return outcome.ok().map(Asked::Now),
-            () = sleep(Duration::from_secs(STALE / 2)) => {}
-        }
-    }
-    None
-}
-
-/// Nothing is to be evacuated: Nova is told that the host is down, and that is all.
-async fn only_mark(shared: &Shared, cloud: &Cloud, host: &HostName) -> Option<Outcome> {
-    loop {
-        let marked = async {
-            let service = cloud.compute_service(host).await?;
-            if service.forced_down {
-                return Ok(());
-            }
-            let change = ServiceChange {
-                forced_down: Some(true),
-                enabled: service.status_enabled.then_some(false),
-                disabled_reason: service
-                    .status_enabled
-                    .then(|| "nova-ha: fenced, nothing is evacuated".into()),
-            };
-            cloud.set_service(service.id, &change).await.map(|_| ())
+    #[tokio::test]
+    async fn the_newer_of_ledger_and_signed_line_counts() {
+        let bench = Bench::new();
+        let (old, new) = (bench.line("c1", 5), bench.line("c1", 20));
+        bench.prove("c1", 10);
+        let at = async |line: Option<&str>| {
+            recorded(&bench.shared, &host("c1"), line).await.unwrap().map(|proof| proof.at())
         };
-        match marked.await {
-            Ok(()) => return Some(Outcome::Complete),
-            Err(error) => warn!(%host, "Nova cannot be told that it is down: {error}"),
-        }
-        if shared.orders.is_closed() {
-            return None;
-        }
-        sleep(Duration::from_secs(5)).await;
+        assert_eq!(at(Some(&old)).await, Some(stamp(10)));
+        assert_eq!(at(Some("nova-ha: off, said somebody")).await, Some(stamp(10)));
+        assert_eq!(at(None).await, Some(stamp(10)));
+        assert_eq!(at(Some(&new)).await, Some(stamp(20)));
+        assert_eq!(bench.proven("c1"), Some(stamp(20)));
+    }
+
+    #[test]
+    fn a_wish_to_return_is_handed_on_once_and_again_when_it_has_changed() {
+        let mut folder = Folder::default();
+        let request = super::super::tests::request(Wish::Return, "c1", 0);
+        assert!(!folder.wants_back(&request, true), "it is being evacuated");
+        assert!(folder.wants_back(&request, false));
+        folder.handed_on.insert(request.id, request.clone());
+        folder.keep(std::slice::from_ref(&request), &BTreeSet::new());
+        assert!(!folder.wants_back(&request, false));
+        assert!(folder.wants_back(&Request { power_on: true, ..request.clone() }, false));
+        // It fails meanwhile, and the wish is still there afterwards.
+        assert!(!folder.wants_back(&request, true) && folder.wants_back(&request, false));
+        folder.handed_on.insert(request.id, request.clone());
+        folder.keep(&[], &BTreeSet::new());
+        assert!(folder.handed_on.is_empty());
+    }
+
+    #[test]
+    fn what_another_controller_renews_is_not_open() {
+        let begun = format!("ctl1@{}", stamp(0).as_secs());
+        let open = |value: &str, me: &str, now| is_open(value, me, stamp(now), 90);
+        assert!(open("yes", "ctl2", 0) && !open("no", "ctl2", 0));
+        assert!(!open(&begun, "ctl2", 90) && open(&begun, "ctl2", 91) && open(&begun, "ctl1", 1));
     }
 }
