@@ -9,7 +9,7 @@ mod queue;
 use serde::{Deserialize, Serialize};
 
 pub use attributes::{
-    AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Value, power_wish, value_of,
+    AttributeError, Attributes, EVACUATE, Evacuate, FAILURES, POWER, PROOF, Value, power_wish, value_of,
 };
 pub use queue::{Queue, QueueError, Queued};
 

@@ -129,7 +129,8 @@ pub async fn follow(
     let mut followed = Followed::new(&asked.host, incident, &asked.before);
     loop {
         // First, so that what was written before it was removed is read.
-        let open = queue.list()?.requests.iter().any(|one| one.id == incident);
+        let of_ours = |one: &Request| one.id == incident && one.wish == Wish::Evacuate;
+        let open = queue.list()?.requests.iter().any(of_ours);
         let entries = Journal::read(&config.files.state)?;
         // A journal that was moved aside and cleaned up begins again.
         seen = if seen > entries.len() { 0 } else { seen };

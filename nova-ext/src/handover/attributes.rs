@@ -14,6 +14,9 @@ pub const PROOF: &str = "fence-proof";
 /// The attribute that says whether the host is to be switched on once its guests are elsewhere.
 pub const POWER: &str = "fence-power";
 
+/// The attribute that says how often the host failed and whether it is in quarantine, for the engine of another controller.
+pub const FAILURES: &str = "fence-failures";
+
 const UPDATER: &str = "attrd_updater";
 /// How `attrd_updater` says that there is no such attribute: by its exit code, or (Pacemaker 2.1.5) in words.
 const NO_SUCH: i32 = 105;

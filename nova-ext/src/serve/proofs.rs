@@ -34,6 +34,8 @@ impl Known {
 
 impl Proofs for Known {
     async fn current(&self, host: &HostName) -> Read<Option<FenceProof>> {
+        // What is found says nothing of a proof that is made meanwhile.
+        let begun = Stamp::now();
         let (path, of) = (self.shared.config.files.proofs(), host.clone());
         let (proof, on) = on_disk(move || {
             let proofs = ledger::Proofs::load(&path)?;
@@ -43,14 +45,14 @@ impl Proofs for Known {
         let may_be_on = proof.as_ref().is_some_and(|proof| proof.evidence().leaves_power_on());
         if !may_be_on && reads_on(self.shared.map.as_ref(), &self.shared.names, host).await {
             info!(%host, "its power reads on: it is not proven off any more");
-            end(self.shared.config.files.proofs(), host.clone()).await?;
+            end(self.shared.config.files.proofs(), host.clone(), begun).await?;
             return Ok(None);
         }
         if let Some(known) = &proof
             && let Some(why) = alive::sign(&self.shared, &self.cloud, known, false).await
         {
             info!(%host, "it is not proven off any more: {why}");
-            end(self.shared.config.files.proofs(), host.clone()).await?;
+            end(self.shared.config.files.proofs(), host.clone(), begun).await?;
             return Ok(None);
         }
         if proof.is_some() || on {
@@ -101,9 +103,9 @@ pub(super) async fn record(path: std::path::PathBuf, proof: FenceProof) -> Read<
     on_disk(move || ledger::Proofs::load(&path)?.record(&proof)).await
 }
 
-/// No proof of the host holds any more.
-pub(super) async fn end(path: std::path::PathBuf, host: HostName) -> Read<()> {
-    on_disk(move || ledger::Proofs::load(&path)?.powered_on(&host, Stamp::now())).await
+/// The host was on at that time: no proof of before holds any more.
+pub(super) async fn end(path: std::path::PathBuf, host: HostName, at: Stamp) -> Read<()> {
+    on_disk(move || ledger::Proofs::load(&path)?.powered_on(&host, at)).await
 }
 
 /// The proof that holds.
