@@ -33,11 +33,7 @@ class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
 
     def weight_multiplier(self, host_state: Any) -> float:
         """How much it counts beside the others."""
-        try:
-            configured = CONF.instance_ha.spread_weight_multiplier
-        except Exception as error:  # It is no number: the others decide.
-            LOG.error("instance_ha: the weigher is off: %s", error)
-            return 0.0
+        configured = CONF.instance_ha.spread_weight_multiplier
         value: float = utils.get_weight_multiplier(host_state, "spread_weight_multiplier", configured)
         return value
 

@@ -62,6 +62,11 @@ impl Arrivals {
             for _ in 0..more.min(MOST as u64) {
                 known.arrived.push_back(now);
             }
+            // Chosen, and then it did not come: it failed, or another scheduler was told otherwise. What was there before
+            // and has gone looks the same, and counts for little.
+            for _ in 0..known.servers.saturating_sub(host.servers).min(MOST as u64) {
+                known.arrived.pop_back();
+            }
             known.servers = host.servers;
             known.seen = now;
             while known.arrived.len() > MOST
@@ -162,8 +167,20 @@ mod tests {
         two[1].servers += 7;
         arrivals.note(&two, Duration::from_secs(1));
         assert_eq!(weigh(&arrivals, &two), [-2.0, -7.0]);
-        // A count that goes down and up again, as Nova's does, is no reason for more than what came.
         arrivals.note(&two, LATELY + Duration::from_secs(2));
         assert_eq!(weigh(&arrivals, &two), [-2.0, 0.0]);
+    }
+
+    #[test]
+    fn what_was_chosen_and_did_not_come_is_no_arrival() {
+        let mut one = hosts(&[""]);
+        let mut arrivals = Arrivals::default();
+        for (second, (servers, arrived)) in
+            [(3, 0), (5, 2), (4, 1), (5, 2), (1, 0), (2, 1)].into_iter().enumerate()
+        {
+            one[0].servers = servers;
+            arrivals.note(&one, Duration::from_secs(second as u64));
+            assert_eq!(arrivals.of("c0"), arrived, "{servers} in second {second}");
+        }
     }
 }
