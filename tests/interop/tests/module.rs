@@ -68,9 +68,11 @@ fn prepared() -> Result<Vec<Trial>> {
             let bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
             let result = test(&bed.1);
             // Also what failed leaves nothing to the next one.
-            let after = bed.1.restore().and_then(|()| bed.1.cloud.reset());
+            let restored = bed.1.restore();
+            let reset = bed.1.cloud.reset();
             result?;
-            Ok(after.context("afterwards")?)
+            restored.and(reset).context("afterwards")?;
+            Ok(())
         })
     };
     Ok(TESTS.iter().map(trial).collect())
