@@ -18,7 +18,7 @@ const CLOUD: &str =
 /// Whose processes may tell it events.
 const EVENTS: &str = "[events]\nsocket = \"/run/pcmk-remote/nova-events.sock\"\nusers = [\"nobody\"]\n";
 const CONNECT: &str = "import socket; s = socket.socket(socket.AF_UNIX); \
-                       s.connect('/run/pcmk-remote/nova-events.sock'); print(s.recv(99).decode())";
+                       s.connect('/run/pcmk-remote/nova-events.sock'); print('there')";
 
 /// Who owns what, and who may read it.
 const OWNERS: &str = "\
@@ -122,9 +122,9 @@ pub(crate) fn without_a_cluster(world: &World, suite: Suite, files: &Files) -> R
         })
     };
     let first = answers("the engine to answer")?;
-    // Nova's user finds it, whatever the unit's umask.
-    let heard = node.exec(&["setpriv", "--reuid", "nobody", "--clear-groups", "python3", "-c", CONNECT])?;
-    same("what the engine says to another user", "nova-ha events 1", heard.trim())?;
+    // Nova's user finds the socket, whatever the unit's umask. (It is served once the cloud answers.)
+    let found = node.exec(&["setpriv", "--reuid", "nobody", "--clear-groups", "python3", "-c", CONNECT])?;
+    same("the socket for another user", "there", found.trim())?;
     node.exec(&["kill", "-KILL", &first])?;
     let second = answers("another engine after the first was killed")?;
     if first == second {
