@@ -101,6 +101,14 @@ impl Scheduler {
         })
     }
 
+    /// A server was placed on a host.
+    fn arrived(&self, host: &str) -> PyResult<()> {
+        guarded("Scheduler.arrived", || {
+            lock(&self.arrivals).arrived(host, now());
+            Ok(())
+        })
+    }
+
     /// How good each host is: the highest is the best.
     fn weigh(
         &self,
