@@ -8,8 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Optional
 
-from nova_ext import _load, options
-from nova_ext._lookup import Down
+from nova_ext import _load, _lookup, options
 
 if TYPE_CHECKING:
     from nova_ext import _native
@@ -36,7 +35,7 @@ class Shared:
         self.pid = os.getpid()
         self.native = _native.Scheduler(settings.headroom, settings.spread_host, settings.spread_domain, settings.spread_busy)
         self.headroom: str = settings.headroom
-        self.down = Down()
+        self.down = _lookup.Down()
         self._policy_file: str = settings.policy_file
         self._policy: Optional[_native.Policy] = None
         self._policy_seen: Optional[tuple[float, Optional[float]]] = None
@@ -49,15 +48,27 @@ class Shared:
             return errand, left
         check, left = _check(spec), _left(spec)
         source = self.native.source(check, left)
-        down = None
+        down, there = None, False
         if source is not None:
             try:
                 down = self.down(_admin(spec), source)
             except Exception:
                 LOG.exception("instance_ha: it cannot be told whether %s is down; the request is taken for a move", source)
-        errand = self.native.errand(check, left, down)
+        elif check != "rebuild" and _is_old(spec):
+            there = self._is_there(spec)
+        errand = self.native.errand(check, left, down, there)
         setattr(spec, MARK, (errand, left))
         return errand, left
+
+    @staticmethod
+    def _is_there(spec: Any) -> bool:
+        """Whether a server that was made before is on a host: else it is unshelved."""
+        try:
+            found = _lookup.server(_admin(spec), spec.instance_uuid)
+        except Exception:
+            LOG.exception("instance_ha: it cannot be told where the server is; the request is taken for a boot")
+            return False
+        return found is not None and found.host is not None
 
     def is_protected(self, spec: Any) -> bool:
         """Whether a server is evacuated when its host fails, as far as its flavor, image and project say."""
@@ -120,6 +131,13 @@ def _check(spec: Any) -> Optional[str]:
 def _left(spec: Any) -> Optional[str]:
     hosts = spec.ignore_hosts if "ignore_hosts" in spec else None
     return hosts[0] if hosts else None
+
+
+def _is_old(spec: Any) -> bool:
+    """Whether the server was made before: Nova then says in which cell it is. (What else a destination has, as
+    `allow_cross_cell_move`, is there as soon as somebody has looked at it.)"""
+    destination = spec.requested_destination if "requested_destination" in spec else None
+    return destination is not None and "cell" in destination and "instance_uuid" in spec
 
 
 def _admin(spec: Any) -> Any:

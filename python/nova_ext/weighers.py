@@ -20,6 +20,8 @@ from nova_ext._scheduling import shared
 LOG = logging.getLogger(__name__)
 CONF = nova.conf.CONF
 options.register(CONF)
+#: By this a host's state shows that it is watched.
+WATCHED = "_instance_ha_watched"
 
 
 class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
@@ -33,11 +35,7 @@ class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
 
     def weight_multiplier(self, host_state: Any) -> float:
         """How much it counts beside the others."""
-        try:
-            configured = CONF.instance_ha.spread_weight_multiplier
-        except Exception as error:  # It is no number: the others decide.
-            LOG.error("instance_ha: the weigher is off: %s", error)
-            return 0.0
+        configured = CONF.instance_ha.spread_weight_multiplier
         value: float = utils.get_weight_multiplier(host_state, "spread_weight_multiplier", configured)
         return value
 
@@ -57,9 +55,27 @@ class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
 
     def _weights(self, hosts: list[Any], spec: Any) -> list[float]:
         state = shared(CONF)
+        for host in hosts:
+            if WATCHED not in host.__dict__:
+                _watch(host)
         errand, _ = state.errand(spec)
         protected = errand != "evacuation" and state.is_protected(spec)
         return state.native.weigh(errand, protected, hosts)
+
+
+def _watch(host: Any) -> None:
+    """Has the choice of a host noted: Nova tells it to the host's state alone, which is kept from request to request."""
+    consume = host.consume_from_request
+
+    def noted(spec: Any) -> None:
+        consume(spec)
+        try:
+            shared(CONF).native.arrived(host.host)
+        except Exception:
+            LOG.exception("instance_ha: a server on %s does not count for the weigher", host.host)
+
+    host.consume_from_request = noted
+    setattr(host, WATCHED, True)
 
 
 class _Weighed:

@@ -12,7 +12,7 @@ use super::{Exit, Failure, print, print_json};
 use crate::cloud::{Cloud, Level};
 use crate::config::{Config, Names};
 use crate::handover::{Attributes, EVACUATE, Queue};
-use crate::hooks::{Hooks, Point};
+use crate::hooks::{Hooks, Point, leads_nowhere};
 use crate::ids::HostName;
 use crate::power::map::Severity;
 use crate::proof::signed::Signer;
@@ -78,8 +78,17 @@ pub(super) async fn run(options: &Options, config: &Config) -> Result<Exit, Fail
     let queue = Queue::new(config.files.queue()).check_writable();
     found.take("state", Level::Fail, "requests can be stored", queue);
     for point in Point::ALL {
-        if let Err(error) = Hooks::new(&config.hooks.folder, config.hooks.limit).at(point) {
-            found.add("hooks", Level::Warn, error.to_string());
+        match Hooks::new(&config.hooks.folder, config.hooks.limit).at(point) {
+            Ok(hooks) => {
+                for hook in hooks.iter().filter(|hook| leads_nowhere(hook)) {
+                    found.add(
+                        "hooks",
+                        Level::Warn,
+                        format!("{} is a link to nothing: it fails", hook.display()),
+                    );
+                }
+            }
+            Err(error) => found.add("hooks", Level::Warn, error.to_string()),
         }
     }
     let hosts = if options.offline { None } else { cloud(config, &mut found).await };

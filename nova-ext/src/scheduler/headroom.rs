@@ -11,6 +11,7 @@ use std::time::Duration;
 
 use super::Host;
 use crate::plan::capacity::Amount;
+use crate::policy::keys::Reserve;
 
 /// What is free on a host is believed for so long.
 const FREE: Duration = Duration::from_secs(60);
@@ -24,6 +25,8 @@ const MOST: usize = 20_000;
 struct Seen {
     at: Duration,
     group: String,
+    /// It is of no use to the others, whatever becomes of it.
+    aside: bool,
     takes: bool,
     used: Amount,
     free: Amount,
@@ -38,7 +41,7 @@ pub struct Rooms {
 /// A group of hosts, as far as head-room goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Group {
-    /// How many hosts it has.
+    /// How many hosts it has; those that are reserved for nobody do not count.
     hosts: usize,
     /// What is free on all of them together.
     free: [u64; 3],
@@ -57,6 +60,7 @@ impl Rooms {
             let seen = Seen {
                 at: now,
                 group: host.failover.clone().unwrap_or_default(),
+                aside: host.reserve == Reserve::Nobody,
                 takes: host.takes(),
                 used: host.used,
                 free: host.free(),
@@ -86,7 +90,7 @@ impl Rooms {
                 groups.insert(seen.group.clone(), Group::default());
             }
             let Some(group) = groups.get_mut(&seen.group) else { continue };
-            group.hosts += 1;
+            group.hosts += usize::from(!seen.aside);
             let fresh = seen.takes && now.saturating_sub(seen.at) <= FREE;
             let free = if fresh { parts(seen.free) } else { [0; 3] };
             let each = group.free.iter_mut().zip(&mut group.worst).zip(free).zip(parts(seen.used));
@@ -231,6 +235,31 @@ mod tests {
         let off = Host { forced_down: true, ..host("d", 0) };
         rooms.note(&[off], NOW);
         assert!(!affords(&rooms, &hosts[0], 40, NOW));
+    }
+
+    #[test]
+    fn what_is_reserved_for_nobody_has_nothing_free() {
+        let aside = |used| Host { reserve: Reserve::Nobody, ..host("d", used) };
+        let hosts = [host("a", 60), host("b", 60), host("c", 60), aside(0)];
+        let mut rooms = Rooms::default();
+        rooms.note(&hosts, NOW);
+        assert!(affords(&rooms, &hosts[0], 20, NOW));
+        assert!(!affords(&rooms, &hosts[0], 21, NOW));
+        // Servers that are there from before need room as all others do.
+        rooms.note(&[aside(90)], NOW);
+        assert!(affords(&rooms, &hosts[0], 20, NOW));
+        rooms.note(&[Host { total: memory(200), ..aside(110) }], NOW);
+        assert!(!affords(&rooms, &hosts[0], 20, NOW));
+        // Beside it, a host is alone: nobody could take its servers, whatever is kept free.
+        let hosts = [host("a", 60), aside(0)];
+        let mut rooms = Rooms::default();
+        rooms.note(&hosts, NOW);
+        assert!(affords(&rooms, &hosts[0], 30, NOW));
+        // One for evacuated servers has room for them.
+        let spare = Host { reserve: Reserve::Evacuations, ..host("d", 0) };
+        let mut rooms = Rooms::default();
+        rooms.note(&[host("a", 60), spare], NOW);
+        assert!(affords(&rooms, &host("a", 60), 40, NOW));
     }
 
     #[test]

@@ -392,8 +392,11 @@ mod tests {
     async fn nova_is_told_only_what_is_written_down() {
         let (fake, cloud) = compute(false).await;
         let mut bench = Bench::new();
-        let puts = || fake.all().iter().filter(|seen| seen.method == "PUT").count();
         let incident = IncidentId::new_random();
+        let back = only_mark(&bench.shared, &cloud, &host("c1"), incident).await;
+        assert_eq!(back, Some(Outcome::CameBack), "nothing proves that it is off");
+        bench.prove("c1", 10);
+        let puts = || fake.all().iter().filter(|seen| seen.method == "PUT").count();
         let (shared, of, at) = (Arc::clone(&bench.shared), host("c1"), cloud.clone());
         let marking = tokio::spawn(async move { only_mark(&shared, &at, &of, incident).await });
         let (entry, written) = bench.note().await;
