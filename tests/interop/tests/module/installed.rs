@@ -1,5 +1,6 @@
 //! The module, put into the Python that Nova runs with, and enabled by the manual's own snippets.
 
+use std::collections::BTreeMap;
 use std::env;
 use std::fs;
 use std::path::PathBuf;
@@ -111,10 +112,31 @@ impl Installed {
             self.cloud.service("restart", service)?;
         }
         self.cloud.wait_api()?;
+        // A host that was telling the conductor something waits for its answer, and is silent meanwhile.
+        let running = self.cloud.hosts();
+        let running: Vec<_> =
+            running.iter().filter(|host| self.cloud.compute_runs(host).unwrap_or(false)).collect();
+        let before = self.reports()?;
+        wait::until(secs(120), "all hosts that run to report", || {
+            let now = self.reports()?;
+            Ok(running.iter().all(|host| now.get(*host) != before.get(*host)).then_some(()))
+        })?;
         wait::until(secs(120), "a scheduler", || {
             let services = self.cloud.admin().get("/os-services?binary=nova-scheduler")?;
             Ok((services["services"][0]["state"] == "up").then_some(()))
         })
+    }
+
+    /// How often each host has reported.
+    fn reports(&self) -> Result<BTreeMap<String, String>> {
+        let rows = self.cloud.sql(
+            "select host, report_count from nova_cell1.services where `binary` = 'nova-compute' and deleted = 0",
+        )?;
+        Ok(rows
+            .lines()
+            .filter_map(|row| row.split_once('\t'))
+            .map(|(a, b)| (a.to_owned(), b.to_owned()))
+            .collect())
     }
 
     /// What the services have said of it since they were started last.
