@@ -21,6 +21,9 @@ OPT_IN = 'mode = "opt-in"\n'
 #: Under this name a request remembers what it is for.
 MARK = "_instance_ha_errand"
 
+#: By this a host's state shows that it is watched.
+WATCHED = "_instance_ha_watched"
+
 _lock = threading.Lock()
 _shared: Optional[Shared] = None
 
@@ -118,6 +121,27 @@ def shared(conf: Any) -> Shared:
             _load.require()
             _shared = Shared(conf)
     return _shared
+
+
+def watch(conf: Any, hosts: list[Any]) -> None:
+    """Has the choice of a host noted: Nova tells it to the host's state alone, which is kept from request to request."""
+    for host in hosts:
+        if WATCHED not in host.__dict__:
+            _watch(conf, host)
+
+
+def _watch(conf: Any, host: Any) -> None:
+    consume = host.consume_from_request
+
+    def noted(spec: Any) -> None:
+        consume(spec)
+        try:
+            shared(conf).native.arrived(host)
+        except Exception:
+            LOG.exception("instance_ha: a server on %s does not count for filter and weigher", host.host)
+
+    host.consume_from_request = noted
+    setattr(host, WATCHED, True)
 
 
 def _check(spec: Any) -> Optional[str]:

@@ -15,13 +15,11 @@ import nova.conf
 from nova.scheduler import utils, weights
 
 from nova_ext import _load, options
-from nova_ext._scheduling import shared
+from nova_ext._scheduling import shared, watch
 
 LOG = logging.getLogger(__name__)
 CONF = nova.conf.CONF
 options.register(CONF)
-#: By this a host's state shows that it is watched.
-WATCHED = "_instance_ha_watched"
 
 
 class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
@@ -55,27 +53,10 @@ class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
 
     def _weights(self, hosts: list[Any], spec: Any) -> list[float]:
         state = shared(CONF)
-        for host in hosts:
-            if WATCHED not in host.__dict__:
-                _watch(host)
+        watch(CONF, hosts)
         errand, _ = state.errand(spec)
         protected = errand != "evacuation" and state.is_protected(spec)
         return state.native.weigh(errand, protected, hosts)
-
-
-def _watch(host: Any) -> None:
-    """Has the choice of a host noted: Nova tells it to the host's state alone, which is kept from request to request."""
-    consume = host.consume_from_request
-
-    def noted(spec: Any) -> None:
-        consume(spec)
-        try:
-            shared(CONF).native.arrived(host.host)
-        except Exception:
-            LOG.exception("instance_ha: a server on %s does not count for the weigher", host.host)
-
-    host.consume_from_request = noted
-    setattr(host, WATCHED, True)
 
 
 class _Weighed:

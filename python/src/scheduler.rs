@@ -101,10 +101,15 @@ impl Scheduler {
         })
     }
 
-    /// A server was placed on a host.
-    fn arrived(&self, host: &str) -> PyResult<()> {
+    /// A server was placed on a host, whose state counts it already.
+    fn arrived(&self, py: Python<'_>, host: Bound<'_, PyAny>) -> PyResult<()> {
         guarded("Scheduler.arrived", || {
-            lock(&self.arrivals).arrived(host, now());
+            let host = read(py, &host, &mut HashMap::new())?;
+            let now = now();
+            lock(&self.arrivals).arrived(&host.name, now);
+            if self.headroom != Strictness::Off {
+                lock(&self.rooms).note(std::slice::from_ref(&host), now);
+            }
             Ok(())
         })
     }

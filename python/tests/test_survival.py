@@ -113,7 +113,7 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "Policy.load": (None,),
     "Policy.parse": ("",),
     "Scheduler": ("off", 1.0, 1.0, 1.0),
-    "Scheduler.arrived": ("c1",),
+    "Scheduler.arrived": (None,),
     "Scheduler.errand": (None, None, None, False),
     "Scheduler.filter": ("boot", None, 1, 1, 1, []),
     "Scheduler.source": (None, None),

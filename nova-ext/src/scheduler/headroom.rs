@@ -1,7 +1,8 @@
 //! Room for the servers of any one host of a group, kept free: a new server that would take it is refused.
 //!
 //! What the scheduler is shown of the hosts is not all: Placement leaves out those that have no room for the server at
-//! hand. So what was shown before is remembered, for a while; but of a host that is not shown now, no more is believed to
+//! hand. So what was shown before is remembered, for a while, and what was placed since ([`Rooms::note`] takes a host by
+//! itself); but of a host that is not shown now, no more is believed to
 //! be free than the server needs. The rule is about sums: what the lost host's servers need
 //! together, and what is free on the hosts that are left. A sum that is too small is a certain no; that large servers may
 //! not fit although the sum does is what `nova-ha capacity` looks at, server by server.
@@ -260,6 +261,30 @@ mod tests {
         let mut rooms = Rooms::default();
         rooms.note(&[host("a", 60), spare], NOW);
         assert!(affords(&rooms, &host("a", 60), 40, NOW));
+    }
+
+    #[test]
+    fn what_was_placed_counts_although_the_host_is_not_shown_any_more() {
+        // Five hosts for two large servers each. Of a full one nothing is shown, and it has less than it had when it was.
+        let mut hosts: Vec<Host> = ["a", "b", "c", "d", "e"].map(|name| host(name, 0)).into();
+        let mut rooms = Rooms::default();
+        let mut placed = 0;
+        for second in 1..20 {
+            let now = NOW + Duration::from_secs(second);
+            let shown: Vec<Host> =
+                hosts.iter().filter(|it| it.free().memory_mb >= memory(49).memory_mb).cloned().collect();
+            rooms.note(&shown, now);
+            // As Nova does it: where most is free.
+            let Some(chosen) = shown.iter().min_by_key(|it| it.used.memory_mb) else { break };
+            if !affords(&rooms, chosen, 49, now) {
+                break;
+            }
+            let chosen = hosts.iter_mut().find(|it| it.name == chosen.name).unwrap();
+            chosen.used.memory_mb += 49 * 1024;
+            rooms.note(std::slice::from_ref(chosen), now);
+            placed += 1;
+        }
+        assert_eq!(placed, 8);
     }
 
     #[test]
