@@ -123,6 +123,8 @@ fn topology(levels: &[(&str, u32, &str)]) -> Topology {
         <primitive id="bmc-1" class="stonith" type="fence_ipmilan"/>
         <group id="g"><primitive id="nova" class="stonith" type="fence_nova"/></group>
         <primitive id="kdump" class="stonith" type="fence_kdump"/>
+        <primitive id="ping" class="stonith" type="fence_heuristics_ping"/>
+        <primitive id="scsi" class="stonith" type="fence_scsi"/>
         <primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2"/>
         <primitive id="bmc-t" template="bmc"/>
         <template id="bmc" class="stonith" type="fence_redfish"><instance_attributes id="a"/></template>
@@ -161,6 +163,8 @@ fn inside_a_level_only_what_comes_before_us_counts() {
         &[(mine, 1, "bmc-1"), (mine, 2, "nova")],
         &[(mine, 1, "bmc-1,nova"), (mine, 2, "nova")],
         &[(mine, 1, "kdump,nova")],
+        &[(mine, 1, "ping,nova,bmc-1")],
+        &[(mine, 1, "scsi,nova")],
         &[(mine, 1, "gone,nova")],
         &[(r#"target="compute-2""#, 1, "bmc-1,nova")],
         &[(mine, 1, "bmc-1,nova"), (r#"target-pattern=".*""#, 2, "nova")],
@@ -168,6 +172,7 @@ fn inside_a_level_only_what_comes_before_us_counts() {
         assert!(matches!(judge(bad), Err(NoProof::First { .. })), "{bad:?}");
     }
     assert!(judge(&[(r#"target-pattern=".*""#, 1, "bmc-1,nova")]).is_ok());
+    assert!(judge(&[(mine, 1, "ping,bmc-1,nova")]).is_ok());
     // Types of templates, which may come before or after.
     for good in ["bmc-t,nova", "bmc-1,nova-t", "bmc-t,nova-t"] {
         assert!(judge(&[(mine, 1, good)]).is_ok(), "{good}");

@@ -5,6 +5,32 @@ use std::collections::{BTreeMap, BTreeSet};
 use super::xml::{BadXml, elements};
 use crate::ids::NodeName;
 
+/// Agents whose success does not mean that a host is off.
+const NO_POWER: &[&str] = &[
+    "external/null",
+    "fence_ack_manual",
+    "fence_brocade",
+    "fence_cisco_mds",
+    "fence_compute",
+    "fence_crosslink",
+    "fence_dummy",
+    "fence_evacuate",
+    "fence_heuristics_ping",
+    "fence_ifmib",
+    "fence_kdump",
+    "fence_legacy",
+    "fence_mpath",
+    "fence_nova",
+    "fence_sanbox2",
+    "fence_sbd",
+    "fence_scsi",
+    "fence_watchdog",
+    "meatware",
+    "null",
+    "ssh",
+    "suicide",
+];
+
 /// A level: its devices one after the other, all of which must succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Level {
@@ -126,12 +152,8 @@ impl Topology {
             .map(String::as_str)
     }
 
-    /// Whether a device switches power: not one of ours, nor one that only waits for a message.
+    /// Whether a device switches power: not one of ours, nor one that is content with a message, an answer or a cut-off disk.
     fn is_power(&self, device: &str, agent: &str) -> bool {
-        self.agents.get(device).is_some_and(|kind| {
-            kind != agent
-                && !["fence_kdump", "fence_compute", "fence_evacuate", "fence_nova", "fence_dummy"]
-                    .contains(&kind.as_str())
-        })
+        self.agents.get(device).is_some_and(|kind| kind != agent && !NO_POWER.contains(&kind.as_str()))
     }
 }
