@@ -299,8 +299,8 @@ fn metadata() -> String {
     };
     let mut xml = format!(
         "<?xml version=\"1.0\"?>\n<resource-agent name=\"nova-evacuate\" version=\"{}\">\n<version>1.1</version>\n\
-         <longdesc lang=\"en\">\nKeeps the engine of nova-ha on one controller: it takes up the evacuation of computes that fence_nova or \
-         fence_compute has fenced, follows every server to its end, and lets the hosts return to service. Takes the \
+         <longdesc lang=\"en\">\nKeeps the engine of nova-ha on one controller: it takes up the evacuation of computes that fence_nova has \
+         fenced, follows every server to its end, and lets the hosts return to service. Takes the \
          parameters of NovaEvacuate.\n</longdesc>\n<shortdesc lang=\"en\">Evacuates fenced computes of OpenStack Nova</shortdesc>\n<parameters>\n",
         env!("CARGO_PKG_VERSION")
     );
