@@ -31,6 +31,8 @@ pub(super) struct Followed {
     pub(super) elsewhere: bool,
     /// It does not run the program: below it, the program has not been found yet.
     pub(super) is_stand_in: bool,
+    /// The main process of its unit, below which the program was found.
+    below: Option<u32>,
     name: String,
     started: u64,
     group: Option<String>,
@@ -45,9 +47,17 @@ pub(super) struct Process {
     followed: Option<Followed>,
     unit: Option<String>,
     /// The one that was followed before and has ended.
-    gone: Option<u32>,
+    gone: Option<Gone>,
     ends: VecDeque<Instant>,
     starting_since: Option<Instant>,
+}
+
+/// A process that has ended.
+#[derive(Debug, Clone, Copy)]
+struct Gone {
+    pid: u32,
+    /// It ran the program below this one.
+    below: Option<u32>,
 }
 
 /// What systemd says.
@@ -67,6 +77,8 @@ enum Managed {
 struct Found {
     pid: u32,
     is_stand_in: bool,
+    /// The main process of its unit, if it has one.
+    main: Option<u32>,
 }
 
 /// The program in a unit; its main process for as long as it is not found, whatever hangs there.
@@ -76,7 +88,7 @@ async fn below(main: u32, group: Option<String>, settings: &Settings) -> Found {
     let work = move || find::within(&roots, main, group.as_deref(), &program);
     let found = aside::run("looking for nova-compute", settings.limits.find, work).await;
     let found = found.ok().flatten();
-    Found { pid: found.unwrap_or(main), is_stand_in: found.is_none() }
+    Found { pid: found.unwrap_or(main), is_stand_in: found.is_none(), main: Some(main) }
 }
 
 impl Process {
@@ -114,8 +126,8 @@ impl Process {
             return None;
         }
         let pid = followed.pid;
+        self.gone = Some(Gone { pid, below: followed.below });
         self.followed = None;
-        self.gone = Some(pid);
         self.ends.push_back(Instant::now());
         if self.ends.len() > ENDS {
             self.ends.pop_front();
@@ -210,6 +222,14 @@ impl Process {
             }
         };
         let pid = found.pid;
+        if let Some(gone) = self.gone
+            && found.is_stand_in
+            && gone.below == Some(pid)
+        {
+            // The container's monitor outlives the program a little.
+            let reason = format!("process {} has ended, and nothing below {pid} runs it again", gone.pid);
+            return Finding::new(Step::Process, Health::Failed, reason, begun.elapsed()).at_once();
+        }
         if let Err(error) = self.follow(found, settings) {
             let (health, reason) = match ended {
                 // systemd has not seen it yet.
@@ -222,7 +242,7 @@ impl Process {
         let before = self.gone.take();
         let finding = self.look(settings, managed, begun);
         match before {
-            Some(gone) if finding.health == Health::Ok && ended.is_some() => Finding {
+            Some(Gone { pid: gone, .. }) if finding.health == Health::Ok && ended.is_some() => Finding {
                 health: Health::Degraded,
                 reason: format!("process {gone} has ended and was started again as {pid}"),
                 advice: "see its log for why".to_owned(),
@@ -289,7 +309,7 @@ impl Process {
         };
         let program = &settings.program;
         match aside::run("looking for nova-compute", settings.limits.find, work).await {
-            Ok(Ok(Some(pid))) => Ok(Found { pid, is_stand_in: false }),
+            Ok(Ok(Some(pid))) => Ok(Found { pid, is_stand_in: false, main: None }),
             Ok(Ok(None)) if self.gone.is_some() => {
                 Err(finding(Health::Failed, format!("no process {program} runs")).at_once())
             }
@@ -314,7 +334,7 @@ impl Process {
 
     fn follow(&mut self, found: Found, settings: &Settings) -> std::io::Result<()> {
         let roots = &settings.roots;
-        let Found { pid, is_stand_in } = found;
+        let Found { pid, is_stand_in, main } = found;
         let before = roots.stat(pid)?;
         let exit = Exit::of(pid)?;
         // Whether the number still is the same one's.
@@ -333,6 +353,7 @@ impl Process {
             told: stat.state,
             elsewhere,
             is_stand_in,
+            below: main.filter(|&main| main != pid),
             name: stat.name,
             started: stat.started,
             group,

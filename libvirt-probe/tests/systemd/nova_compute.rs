@@ -73,7 +73,8 @@ async fn the_program_is_found_below_the_monitor_of_its_container_once_it_is_ther
     let dir = tempfile::tempdir().unwrap();
     let program = dir.path().join("nova-compute");
     std::fs::copy("/usr/bin/sleep", &program).unwrap();
-    let script = format!("read -r _; {} 1000 & echo $!; wait", program.display());
+    // As a container's monitor does, it outlives the program.
+    let script = format!("read -r _; {} 1000 & echo $!; wait; exec sleep 1000", program.display());
     let monitor =
         Command::new("sh").args(["-c", &script]).stdin(Stdio::piped()).stdout(Stdio::piped()).spawn();
     let mut monitor = Running(monitor.unwrap());
@@ -100,11 +101,18 @@ async fn the_program_is_found_below_the_monitor_of_its_container_once_it_is_ther
     )
     .unwrap();
     timeout(PATIENCE, probe.changed()).await.expect("told");
+    let monitor = monitor.0.id();
+    let text = format!("process {pid} has ended, and nothing below {monitor} runs it again");
+    for _ in 0..2 {
+        let found = finding(&mut probe).await;
+        assert_eq!((found.step, found.health, &found.reason), (Step::Process, Health::Failed, &text));
+        assert!(found.certain, "{found:?}");
+    }
+    // A container that was made anew is given the time to start the program.
+    let again = Running::sleep();
+    bench.manager.world().units.insert(NAME, FakeUnit::running(again.0.id()));
     let report = probe.check().await;
-    assert_eq!(
-        report.worst().map(|finding| (finding.step, finding.health)),
-        Some((Step::Process, Health::Failed))
-    );
+    assert_eq!((probe.pid(), report.health()), (Some(again.0.id()), Health::Unknown), "{report:?}");
 }
 
 #[tokio::test]
