@@ -8,7 +8,7 @@ SECONDS_EACH ?= 60
 # What is tested, demonstrated and measured; `make build` makes it.
 export PCMK_DAEMON ?= $(or $(CARGO_TARGET_DIR),$(CURDIR)/target)/daemon/pacemaker-remoted
 
-.PHONY: help setup build static wheel packages packages-python demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-recovery-all test-power test-probes test-python test-module test-pcs test-packages test-all bench bench-recovery fuzz lint clean
+.PHONY: help setup build static wheel packages packages-python demo test test-unit test-second-opinion test-rig test-tools test-differential test-cts test-nova-probes test-recovery test-recovery-all test-power test-probes test-python test-module test-pcs test-packages test-packages-python test-all bench bench-recovery fuzz lint clean
 
 help:
 	@echo 'make demo       a cluster and what breaks in it, a cloud and a host that dies: watch them recover'
@@ -20,6 +20,7 @@ help:
 	@echo 'make test-recovery-all  the same, with the trials that take long'
 	@echo 'make test-python  the Python module, without Nova and in a whole Nova in one process'
 	@echo 'make test-module  the Python module in a real Nova'
+	@echo 'make test-packages-python  the packages of the Python module'
 	@echo 'make test-power  power devices: OpenIPMI, ipmitool, fence agents, sushy (tests/rig/peers-power installs them)'
 	@echo 'make test-all   all of these, the original daemon through the same tests, and fuzz'
 	@echo 'make bench      our daemon and the C daemons, measured in one run'
@@ -102,8 +103,8 @@ test-recovery-all: build
 test-python: build
 	tests/rig/python
 
-# The same as processes of their own, in the cloud of test-recovery.
-test-module:
+# The same as processes of their own, in the cloud of test-recovery, with the engine.
+test-module: build
 	$(CARGO) build --locked --release -p nova-ext-python
 	$(CARGO) test --locked -p pcmk-interop --test module
 
@@ -111,6 +112,9 @@ test-module:
 test-power:
 	$(CARGO) test --locked -p nova-ext --test power
 	$(CARGO) test --locked -p nova-ext --features power-peers --test power_peers
+
+test-packages-python: packages packages-python
+	$(CARGO) test --locked -p pcmk-interop --test packages -- --ignored
 
 # The images with pcs and crmsh are built when this asks for them.
 test-pcs: build
@@ -128,7 +132,7 @@ test-all: setup build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cluster --test pcs --test tools
 	tests/rig/cts-build
 	PCMK_UNDER_TEST=theirs $(CARGO) test --locked -p pcmk-interop --test cts
-	$(MAKE) test test-nova-probes test-recovery-all test-python test-module test-pcs
+	$(MAKE) test test-nova-probes test-recovery-all test-python test-module test-packages-python test-pcs
 	$(MAKE) fuzz
 
 bench: setup packages

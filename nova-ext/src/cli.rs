@@ -87,7 +87,7 @@ pub fn main(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 fn run(args: &Args) -> Result<Exit, Failure> {
     let config = || Config::load(args.config.as_deref()).map_err(Failure::failed);
     match &args.command {
-        Command::Power(options) => wait_for(power::run(options)),
+        Command::Power(options) => wait_for(power::run(options, &config)),
         Command::Engine(options) => wait_for(engine::run(options, args.config.as_ref())),
         Command::Plan(options) => wait_for(plan::run(options, &config()?)),
         Command::Evacuate(options) => wait_for(evacuate::run(options, &config()?)),

@@ -101,8 +101,8 @@ pub enum ClientError {
     Read(Trouble),
     /// Servers are on their way from it.
     #[error(
-        "{host} cannot be forced up: {open} evacuations from it have not ended. Start nova-compute there while it is \
-         forced down, and wait until they are completed"
+        "{host} cannot return: {open} evacuations from it have not ended. Start nova-compute there, while it is forced \
+         down if it still is, and wait until they are completed"
     )]
     Open {
         /// The host.

@@ -392,4 +392,4 @@ fn near<'a>(name: &str, names: impl IntoIterator<Item = &'a str>) -> Option<Stri
 }
 
 #[cfg(test)]
-mod tests;
+pub(crate) mod tests;

@@ -18,6 +18,7 @@ use strsim::damerau_levenshtein;
 
 use crate::cloud::{Environment, Settings, SettingsError, Source};
 use crate::ids::{HostName, NodeName};
+use crate::proof::watchdog::Watchdog;
 pub use known::{known_hosts, remember_hosts};
 pub use names::{NameError, Names};
 
@@ -25,6 +26,8 @@ pub use names::{NameError, Names};
 pub const DEFAULT_FILE: &str = "/etc/pcmk-remote/nova-ha.toml";
 /// Largest file.
 const LARGEST: u64 = 1 << 20;
+/// Longest wait for a host's message, in seconds.
+const LONGEST_WAIT: u64 = 3600;
 /// A name this many slips away is taken for the one that was meant.
 const SLIPS: usize = 3;
 
@@ -73,6 +76,11 @@ pub struct Fence {
     /// Whether the proof of another device survives that the host is switched on again at once, as by a cluster that
     /// reboots. Only where nothing but Pacemaker starts nova-compute.
     pub reboot_counts: bool,
+    /// So long a host's message that its crash kernel runs is waited for before its power is switched off; not at all if 0.
+    /// Only for hosts whose entry in the map has kdump addresses.
+    pub kdump_wait_seconds: u64,
+    /// The hosts' watchdogs, if their resetting a host counts where nothing else shows that it is off.
+    pub watchdog: Option<Watchdog>,
 }
 
 /// `[hooks]`
@@ -293,6 +301,14 @@ impl Config {
         if config.comeback.at_once == 0 {
             return Err(wrong("at_once", "at_once is 0: no host could ever return".into()));
         }
+        if config.fence.kdump_wait_seconds > LONGEST_WAIT {
+            let why = format!("kdump_wait_seconds is more than {LONGEST_WAIT}");
+            return Err(wrong("kdump_wait_seconds", why));
+        }
+        if let Some(error) = config.fence.watchdog.and_then(|watchdog| watchdog.due().err()) {
+            let line = if text.contains("[fence.watchdog]") { "[fence.watchdog]" } else { "watchdog" };
+            return Err(wrong(line, error.to_string()));
+        }
         if config.events.listen.is_some() {
             let Events { certificate, key, ca, .. } = &config.events;
             if certificate.is_none() || key.is_none() || ca.is_none() {
@@ -410,6 +426,17 @@ mod tests {
             wrong("[files]\nmap = \"power.toml\"\n"),
             "line 2: map is power.toml and must begin with /"
         );
+        assert_eq!(
+            wrong("[fence]\nkdump_wait_seconds = 3601\n"),
+            "line 2: kdump_wait_seconds is more than 3600"
+        );
+        let short = wrong("[fence]\n[fence.watchdog]\ntimeout_secs = 5\n");
+        assert!(
+            short.starts_with("line 2: a watchdog of 5 s and a margin of 5 s") && short.contains("15 s"),
+            "{short}"
+        );
+        let none = wrong("[fence]\nwatchdog = { timeout_secs = 0, margin_secs = 30 }\n");
+        assert!(none.starts_with("line 2: a watchdog's timeout is at least 1 s"), "{none}");
         assert!(wrong("[cloud]\nfiles = \"/a\"\n").contains("unknown variant `files`"));
         assert!(wrong("[[host]]\nnova = \"a b\"\nnode = \"c\"\n").contains("cannot be a Nova host"));
         let twice = "[[host]]\nnova = \"a\"\nnode = \"x\"\n[[host]]\nnova = \"b\"\nnode = \"x\"\n";

@@ -12,13 +12,18 @@
 
 pub mod comeback;
 mod core;
+mod flapping;
 pub mod gates;
 mod incident;
 pub mod journal;
 pub mod limit;
 pub mod metrics;
 pub mod nova;
+mod orders;
+mod planning;
+mod proving;
 mod resume;
+mod rows;
 pub mod run;
 mod server;
 mod shared;
@@ -31,6 +36,7 @@ mod sim;
 mod tests;
 
 pub use self::core::{Engine, Settings};
+pub use flapping::Record;
 pub use incident::Summary;
 pub use resume::{Past, past};
 pub use server::Progress;

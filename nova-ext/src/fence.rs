@@ -16,6 +16,7 @@ mod metadata;
 mod program;
 mod run;
 mod say;
+mod silence;
 mod table;
 mod told;
 

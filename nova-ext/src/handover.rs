@@ -9,7 +9,7 @@ mod queue;
 use serde::{Deserialize, Serialize};
 
 pub use attributes::{
-    AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Value, power_wish, value_of,
+    AttributeError, Attributes, EVACUATE, Evacuate, FAILURES, POWER, PROOF, Value, power_wish, value_of,
 };
 pub use queue::{Queue, QueueError, Queued};
 
@@ -78,8 +78,15 @@ impl Request {
         self.not_before.is_none_or(|time| time <= now)
     }
 
+    /// What the attribute [`EVACUATE`] tells the other controllers of an evacuation that was asked for.
+    pub fn asks(&self) -> Evacuate {
+        asks(self.evacuates, &self.marked, self.power_on)
+    }
+
     /// Whether the cluster shows that it has ended elsewhere: the engine of another controller takes up what it sees in
     /// the attributes, and cannot remove the file. `evacuate` and `proof`: the values that the node has.
+    ///
+    /// Whoever has switched the host on and wants it back writes the same time into both: that is not later.
     pub fn is_over(&self, evacuate: Option<&str>, proof: Option<&str>) -> bool {
         let Some(proof) = proof else { return false };
         match is_on(proof) {
@@ -91,6 +98,15 @@ impl Request {
                     && evacuate.is_some_and(|value| Evacuate::parse(value) == Evacuate::Over)
             }
         }
+    }
+}
+
+/// What is left for an engine, on whichever controller, once a host is fenced.
+pub fn asks(evacuates: bool, marked: &Marked, power_on: bool) -> Evacuate {
+    match (evacuates, marked) {
+        (true, _) => Evacuate::Wanted,
+        (false, Marked::Done) if !power_on => Evacuate::Over,
+        (false, _) => Evacuate::Down,
     }
 }
 
@@ -142,5 +158,31 @@ mod tests {
             assert_eq!(request.is_over(evacuate, proof), over, "{evacuate:?} {proof:?}");
         }
         assert_eq!(is_on(&on_since(request.at)), Some(request.at));
+
+        let back = Request { wish: Wish::Return, proof: None, ..request };
+        for (proof, over) in [
+            (None, false),
+            // Its own word.
+            (Some("on 2026-11-25T10:00:00Z"), false),
+            // It has returned since, or was switched on once more.
+            (Some("on 2026-11-25T10:00:00.001Z"), true),
+            (Some("nova-ha: off a"), false),
+        ] {
+            assert_eq!(back.is_over(Some("no"), proof), over, "{proof:?}");
+        }
+    }
+
+    #[test]
+    fn what_is_not_evacuated_asks_for_the_rest_alone() {
+        let open = Marked::Open { why: "Nova does not answer".into() };
+        for (evacuates, marked, power_on, asked) in [
+            (true, &Marked::Done, false, Evacuate::Wanted),
+            (true, &open, true, Evacuate::Wanted),
+            (false, &Marked::Done, false, Evacuate::Over),
+            (false, &open, false, Evacuate::Down),
+            (false, &Marked::Done, true, Evacuate::Down),
+        ] {
+            assert_eq!(asks(evacuates, marked, power_on), asked, "{evacuates} {marked:?} {power_on}");
+        }
     }
 }

@@ -1,7 +1,8 @@
 //! What the operator wants to have run around a recovery: executables in folders, one folder per point.
 //!
 //! Names as `run-parts` takes them, in the order of the alphabet. They are time-limited, cannot outlive their time,
-//! and what they print is cut. A failing one is reported and stops nothing, unless its name ends with `.must`.
+//! and what they print is cut. A failing one is reported and stops nothing, unless its name ends with `.must`. A link to
+//! something that is gone fails: whoever has put it there expects it to run.
 
 use std::fmt;
 use std::fs;
@@ -185,9 +186,16 @@ impl Hooks {
         for entry in entries.take(MOST) {
             let path = entry.map_err(io)?.path();
             let named = path.file_name().and_then(|name| name.to_str()).is_some_and(is_name);
+            if !named {
+                continue;
+            }
+            if leads_nowhere(&path) {
+                hooks.push(path);
+                continue;
+            }
             let runs =
                 fs::metadata(&path).is_ok_and(|it| it.is_file() && it.permissions().mode() & 0o111 != 0);
-            if named && runs {
+            if runs {
                 safe(&path)?;
                 hooks.push(path);
             }
@@ -214,6 +222,11 @@ impl Hooks {
     }
 }
 
+/// Whether a hook is a link to something that is gone.
+pub fn leads_nowhere(hook: &Path) -> bool {
+    matches!(fs::metadata(hook), Err(error) if error.kind() == io::ErrorKind::NotFound)
+}
+
 /// The first that had to succeed and did not.
 pub fn must_failed(ran: &[Ran]) -> Option<&Ran> {
     ran.iter().find(|ran| ran.must && ran.outcome != Outcome::Ok)
@@ -230,6 +243,7 @@ async fn one(path: &Path, occasion: &Occasion, limit: Duration) -> Ran {
     let outcome = match program.run(limit).await {
         Ok(ended) if ended.is_ok() => Outcome::Ok,
         Ok(ended) => Outcome::Failed(ended.why()),
+        Err(ProcessError::Spawn(..)) if leads_nowhere(path) => Outcome::Failed("a link to nothing".into()),
         Err(ProcessError::Late(..)) => Outcome::Late,
         Err(error @ ProcessError::Spawn(..)) => Outcome::Failed(error.to_string()),
     };
@@ -345,6 +359,16 @@ mod tests {
         let words: Vec<_> = ran.iter().map(|ran| ran.outcome.word()).collect();
         assert_eq!(words[0], "timeout");
         assert_eq!(ran.len(), 2);
+    }
+
+    #[tokio::test]
+    async fn a_link_to_nothing_fails() {
+        let folder = Folder::new(&[("20-b", "exit 0")]);
+        std::os::unix::fs::symlink("/usr/bin/no-such-hook", folder.path("10-a")).unwrap();
+        std::os::unix::fs::symlink("/usr/bin/no-such-hook", folder.path("10-a.bak")).unwrap();
+        let ran = folder.run(Duration::from_secs(20)).await;
+        let said: Vec<_> = ran.iter().map(ToString::to_string).collect();
+        assert_eq!(said, ["hook 10-a: failed (a link to nothing)", "hook 20-b: ok"]);
     }
 
     #[test]

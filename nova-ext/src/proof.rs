@@ -35,6 +35,7 @@ pub mod kdump;
 pub mod ledger;
 pub mod operator;
 pub mod pacemaker;
+pub mod powerless;
 pub mod signed;
 pub mod watchdog;
 
@@ -115,6 +116,12 @@ impl Evidence {
             Self::Operator { .. } => "operator",
             Self::Recorded { was, .. } => was,
         }
+    }
+
+    /// Whether the host may well read on although its guests are gone: its crash kernel runs, or its watchdog has reset
+    /// it. What its power reads says nothing against these.
+    pub fn leaves_power_on(&self) -> bool {
+        matches!(self.kind(), "kdump" | "watchdog")
     }
 }
 

@@ -53,9 +53,9 @@ impl Host {
         }
     }
 
-    /// Whether servers can be put there at all.
+    /// Whether servers can be put there at all, if only evacuated ones.
     fn takes(&self) -> bool {
-        !self.forced_down && !self.disabled
+        !self.forced_down && !self.disabled && self.reserve != Reserve::Nobody
     }
 }
 

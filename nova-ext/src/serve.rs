@@ -3,21 +3,30 @@
 //! be written down.
 
 mod alive;
+mod complaints;
+mod elsewhere;
 mod events;
+mod evidence;
+mod failures;
+mod follow;
 mod hooks;
 mod proofs;
 mod returns;
 mod socket;
+mod switched_on;
 mod switches;
 mod takeup;
+#[cfg(test)]
+mod tests;
 mod watchers;
 
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::sync::atomic::AtomicBool;
 use std::time::Duration;
 
 use tokio::net::TcpListener;
-use tokio::sync::{Mutex, mpsc, watch};
+use tokio::sync::{Mutex, mpsc, oneshot, watch};
 use tokio::time::sleep;
 use tracing::{info, warn};
 
@@ -31,12 +40,13 @@ pub use switches::{
 use crate::cloud::{Cloud, CloudError, Environment, Retry, Settings, SettingsError, Source};
 use crate::config::{Config, ConfigError, NameError, Names};
 use crate::engine;
-use crate::engine::journal::{Journal, JournalError};
+use crate::engine::journal::{Entry, Event, Journal, JournalError};
 use crate::engine::run::{Order, RunError, Status};
-use crate::ids::HostName;
+use crate::ids::{HostName, IncidentId};
 use crate::policy::{Policy, PolicyError};
 use crate::power::{Map, MapError};
 use crate::proof::signed::Signer;
+use crate::stamp::Stamp;
 
 /// Orders that may wait for the engine.
 const ORDERS: usize = 256;
@@ -89,8 +99,22 @@ pub(crate) struct Shared {
     pub(crate) signer: Option<Signer>,
     /// What the policy says of the computes' storage.
     pub(crate) storage_in_common: bool,
+    /// What another controller has begun and not renewed for so many seconds has stopped, and what it has asked Nova for
+    /// last shows in Nova.
+    pub(crate) stale: u64,
+    /// Whether it is known what other controllers know of hosts that fail too often.
+    pub(crate) failures_known: AtomicBool,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) status: watch::Receiver<Arc<Status>>,
+}
+
+impl Shared {
+    /// Writes it down. Whether it is on disk: what is not must not be done.
+    pub(crate) async fn note(&self, incident: IncidentId, event: Event) -> bool {
+        let (written, is_written) = oneshot::channel();
+        let entry = Entry::new(Stamp::now(), incident, event);
+        self.orders.send(Order::Note { entry, written }).await.is_ok() && is_written.await.is_ok()
+    }
 }
 
 /// The policy.
@@ -156,8 +180,18 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
     info!(microversion = %cloud.microversion(), "the engine is ready");
     let (orders, ordered) = mpsc::channel(ORDERS);
     let storage_in_common = policy.storage.shared;
-    let shared = Shared { names, map, signer, storage_in_common, orders: orders.clone(), status, config };
-    let shared = Arc::new(shared);
+    let stale = follow::RENEWED.as_secs().saturating_add(policy.patience.unheard_seconds.into());
+    let shared = Arc::new(Shared {
+        names,
+        map,
+        signer,
+        storage_in_common,
+        stale,
+        failures_known: AtomicBool::new(false),
+        orders: orders.clone(),
+        status,
+        config,
+    });
     switches::tell(&shared).await;
     let mut engine = Box::pin(engine::run::run(
         engine::Settings { to_stopped: cloud.evacuates_stopped(), policy, controller: controller() },
@@ -202,7 +236,7 @@ pub async fn serve(config: Config, by_environment: bool) -> Result<(), ServeErro
         None => match tokio::join!(orders.send(Order::Leave), &mut engine).1 {
             Ok(all_in_nova) => {
                 if all_in_nova {
-                    takeup::hand_over().await;
+                    follow::hand_over().await;
                 }
                 Ok(())
             }

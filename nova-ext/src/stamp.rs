@@ -28,6 +28,12 @@ impl Stamp {
         Self(self.0.saturating_add(span))
     }
 
+    /// The stamp so much earlier.
+    #[must_use]
+    pub fn before(self, span: Duration) -> Self {
+        Self(self.0.saturating_sub(span))
+    }
+
     /// Whole seconds since 1970.
     pub fn as_secs(self) -> u64 {
         self.0.as_secs()

@@ -5,6 +5,12 @@
 mod bench;
 #[path = "fence/cloud.rs"]
 mod cloud;
+#[path = "fence/power.rs"]
+mod power;
+#[path = "fence/resource.rs"]
+mod resource;
+#[path = "fence/unfence.rs"]
+mod unfence;
 
 use std::time::{Duration, Instant};
 
@@ -55,16 +61,115 @@ async fn a_device_that_lies_fences_nobody() {
 async fn another_device_counts_only_before_us_in_a_level_that_runs() {
     let bench = Bench::new();
     bench.cluster(NO_LEVEL, PENDING);
-    let ended = bench.fence("off", "record_only=1\n").await;
+    let ended = bench.fencer("off", "record_only=1\n").await;
     assert!(ended.code == 1 && ended.err.contains("no power device comes before fence_nova"), "{ended:?}");
     bench.cluster(LEVEL, &PENDING.replace("pending", "success"));
-    let ended = bench.fence("off", "record_only=1\n").await;
+    let ended = bench.fencer("off", "record_only=1\n").await;
     assert!(ended.code == 1 && ended.err.contains("is not fencing c1 now"), "{ended:?}");
-    assert!(bench.requests().is_empty());
+    bench.cluster(&LEVEL.replace("fence_ipmilan", "fence_heuristics_ping"), PENDING);
+    let ended = bench.fencer("off", "record_only=1\n").await;
+    assert!(ended.code == 1 && ended.err.contains("no power device comes before fence_nova"), "{ended:?}");
     bench.cluster(LEVEL, PENDING);
-    let ended = bench.fence("off", "record_only=1\n").await;
+    // The fencer waits for the device before, and somebody else runs the agent meanwhile.
+    for more in ["record_only=1\n", "record_only=2\n", ""] {
+        let ended = bench.fence("off", more).await;
+        assert!(ended.code == 1 && ended.err.contains("only Pacemaker's fencer runs them"), "{ended:?}");
+    }
+    assert!(bench.requests().is_empty());
+    let ended = bench.fencer("off", "record_only=1\n").await;
     assert_eq!(ended.code, 0, "{ended:?}");
     assert_eq!(bench.requests().len(), 1);
+}
+
+/// A crash kernel on this machine that speaks without end, once the port is nobody else's.
+async fn crash_kernel() -> tokio::task::AbortHandle {
+    const MESSAGE: [u8; 8] = [0x40, 0x2A, 0x30, 0x1B, 1, 0, 0, 0];
+    let end = Instant::now() + Duration::from_secs(60);
+    while tokio::net::UdpSocket::bind("0.0.0.0:7410").await.is_err() && Instant::now() < end {
+        tokio::time::sleep(Duration::from_millis(200)).await;
+    }
+    let speaks = tokio::spawn(async {
+        let socket = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        loop {
+            // Refused while nobody listens.
+            let _ = socket.send_to(&MESSAGE, "127.0.0.1:7410").await;
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    });
+    speaks.abort_handle()
+}
+
+#[tokio::test]
+async fn a_host_whose_crash_kernel_runs_keeps_its_power() {
+    let cloud = Cloud::start().await;
+    let bench = Bench::with(cloud.auth_url());
+    bench.device("[ -e $0.off ]", "touch $0.off", "rm -f $0.off");
+    bench.configure("[fence]\nkdump_wait_seconds = 10\n");
+    bench.add_to_map("kdump = [\"127.0.0.1\"]\n");
+    let speaks = crash_kernel().await;
+    let ended = bench.fence("off", "").await;
+    speaks.abort();
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(!bench.path("fence_device.off").exists(), "{ended:?}");
+    let requests = bench.requests();
+    let line = requests[0].proof.clone().unwrap();
+    assert!(line.contains(" kdump ") && line.contains("127.0.0.1"), "{line}");
+    // It reads on, and that is no word against the proof.
+    assert_eq!(bench.nova_ha(&["evacuate", "c1"]).await.code, 0);
+    assert_eq!(bench.resource("start").await.code, 0);
+    until("it is evacuated", &bench, &cloud, || is_moved(&bench)).await;
+    let report = bench.nova_ha(&["report"]).await;
+    assert!(report.out.contains("c1: complete: 0 moved"), "{report:?}\n{}", bench.log());
+}
+
+#[tokio::test]
+async fn a_host_that_says_nothing_loses_its_power() {
+    let bench = Bench::new();
+    bench.device("[ -e $0.off ]", "touch $0.off", "rm -f $0.off");
+    bench.configure("[fence]\nkdump_wait_seconds = 1\n");
+    bench.add_to_map("kdump = [\"192.0.2.1\"]\n");
+    let ended = bench.fence("off", "").await;
+    assert_eq!(ended.code, 0, "{ended:?}");
+    assert!(ended.err.contains("no word of its crash kernel, so its power is switched off"), "{ended:?}");
+    assert!(bench.path("fence_device.off").exists());
+    // There is no time for both.
+    std::fs::remove_file(bench.path("fence_device.off")).unwrap();
+    let ended = bench.fence("off", "power_timeout=10\n").await;
+    assert!(ended.code == 0 && ended.err.contains("power_timeout (10 s), raise it to 11"), "{ended:?}");
+    assert!(bench.path("fence_device.off").exists());
+}
+
+#[tokio::test]
+async fn a_watchdog_counts_when_its_time_is_over_and_the_host_is_silent() {
+    let cloud = Cloud::start().await;
+    let bench = Bench::with(cloud.auth_url());
+    bench.cluster(NO_LEVEL, PENDING);
+    bench.configure("[fence.watchdog]\ntimeout_secs = 5\nmargin_secs = 10\n");
+    let ended = bench.fencer("off", "power_timeout=19\n").await;
+    assert!(ended.code == 1 && ended.err.contains("raise that to 20"), "{ended:?}");
+    let ended = bench.fence("off", "power_timeout=90\n").await;
+    assert!(ended.code == 1 && ended.err.contains("only Pacemaker's fencer"), "{ended:?}");
+    assert!(bench.requests().is_empty());
+    let (began, more) = (Instant::now(), "power_timeout=90\n");
+    let silent = bench.fencer("off", more);
+    // A host that reports to Nova is alive, whatever the cluster says; one that cannot be asked about as well.
+    let noisy_cloud = Cloud::start().await;
+    noisy_cloud.service.lock().unwrap().reports = true;
+    let noisy = Bench::with(noisy_cloud.auth_url());
+    let deaf = Bench::new();
+    for bench in [&noisy, &deaf] {
+        bench.cluster(NO_LEVEL, PENDING);
+        bench.configure("[fence.watchdog]\ntimeout_secs = 5\nmargin_secs = 10\n");
+    }
+    let (silent, loud, deaf) = tokio::join!(silent, noisy.fencer("off", more), deaf.fencer("off", more));
+    assert_eq!(silent.code, 0, "{silent:?}");
+    assert!(began.elapsed() >= Duration::from_secs(15));
+    let line = bench.requests()[0].proof.clone().unwrap();
+    assert!(line.contains(" watchdog ") && line.contains("its watchdog of 5 s"), "{line}");
+    assert!(cloud.service.lock().unwrap().forced_down);
+    assert!(loud.code == 1 && loud.err.contains("while the watchdog was waited for"), "{loud:?}");
+    assert!(deaf.code == 1 && deaf.err.contains("its watchdog proves nothing"), "{deaf:?}");
+    assert!(noisy.requests().is_empty() && noisy_cloud.service.lock().unwrap().changes.is_empty());
 }
 
 #[tokio::test]
@@ -137,8 +242,13 @@ async fn the_operators_switches() {
     assert!(valid.out.contains("names     no name stands for two"), "{valid:?}");
 }
 
+/// Whether nothing waits but for the host's return.
+fn is_moved(bench: &Bench) -> bool {
+    bench.requests().iter().all(|request| request.wish == Wish::Return)
+}
+
 /// Waits for it; the machine may be busy.
-async fn until(what: &str, bench: &Bench, cloud: &Cloud, mut holds: impl FnMut() -> bool) {
+pub(crate) async fn until(what: &str, bench: &Bench, cloud: &Cloud, mut holds: impl FnMut() -> bool) {
     let end = Instant::now() + Duration::from_secs(120);
     while !holds() {
         assert!(Instant::now() < end, "{what}\n{}\n{:?}", bench.log(), cloud.service.lock().unwrap());
@@ -166,7 +276,7 @@ async fn from_fence_to_back_in_service() {
     // The engine takes it up, finds nothing to move, and waits for nova-compute.
     let started = bench.resource("start").await;
     assert_eq!(started.code, 0, "{started:?}");
-    until("the request ends", &bench, &cloud, || bench.requests().is_empty()).await;
+    until("the request ends", &bench, &cloud, || is_moved(&bench)).await;
     until("the attribute says so", &bench, &cloud, || bench.attribute("evacuate").as_deref() == Some("no"))
         .await;
     assert!(cloud.service.lock().unwrap().forced_down);
@@ -183,10 +293,54 @@ async fn from_fence_to_back_in_service() {
         !service.forced_down && service.disabled.is_none()
     })
     .await;
+    until("the wish for its return ends", &bench, &cloud, || bench.requests().is_empty()).await;
     let service = cloud.service.lock().unwrap();
     let order: Vec<_> = service.changes.iter().skip(1).map(ToString::to_string).collect();
     assert_eq!(order, [r#"{"forced_down":false}"#, r#"{"status":"enabled"}"#]);
     assert!(!bench.log().contains(bench::PASSWORD));
+}
+
+/// A request that has no proof, as `fence_compute` leaves it.
+fn without_proof(cloud: &Cloud) -> Bench {
+    let bench = Bench::with(cloud.auth_url());
+    bench.set_attribute("evacuate", "yes");
+    bench
+}
+
+#[tokio::test]
+async fn a_request_without_proof_is_proven_by_the_power_device() {
+    let cloud = Cloud::start().await;
+    let bench = without_proof(&cloud);
+    bench.device("[ -e $0.off ]", "touch $0.off", "rm -f $0.off");
+    assert_eq!(bench.resource("start").await.code, 0);
+    until("it is said why not", &bench, &cloud, || bench.log().contains("does not read off")).await;
+    assert!(cloud.service.lock().unwrap().changes.is_empty() && !bench.path("fence_device.off").exists());
+    std::fs::write(bench.path("fence_device.off"), "").unwrap();
+    until("it is evacuated", &bench, &cloud, || bench.attribute("evacuate").as_deref() == Some("no")).await;
+    let report = bench.nova_ha(&["report", "--last"]).await;
+    assert!(report.out.contains("read off 2 times"), "{report:?}");
+    assert!(cloud.service.lock().unwrap().forced_down);
+}
+
+#[tokio::test]
+async fn a_request_without_proof_is_proven_by_pacemakers_history() {
+    let cloud = Cloud::start().await;
+    let bench = without_proof(&cloud);
+    // Nova has heard of it in 2020 for the last time.
+    let fenced =
+        |at: &str| PENDING.replace("status=\"pending\"", &format!("status=\"success\" completed=\"{at}\""));
+    bench.cluster(LEVEL, &fenced("2020-11-30 09:59:59Z"));
+    assert_eq!(bench.resource("start").await.code, 0);
+    until("it is said why not", &bench, &cloud, || bench.log().contains("it has come back since")).await;
+    bench.cluster(&LEVEL.replace("fence_ipmilan", "fence_scsi"), &fenced("2020-11-30 10:00:01Z"));
+    until("it is said why not", &bench, &cloud, || bench.log().contains("perhaps with the level bmc,nova"))
+        .await;
+    assert!(cloud.service.lock().unwrap().changes.is_empty(), "nothing was begun");
+    bench.cluster(LEVEL, &fenced("2020-11-30 10:00:01Z"));
+    until("it is evacuated", &bench, &cloud, || bench.attribute("evacuate").as_deref() == Some("no")).await;
+    let report = bench.nova_ha(&["report", "--last"]).await;
+    assert!(report.out.contains("Pacemaker's fencer did off"), "{report:?}");
+    assert!(cloud.service.lock().unwrap().forced_down);
 }
 
 #[tokio::test]

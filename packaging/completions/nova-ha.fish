@@ -52,8 +52,8 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_se
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "cycle" -d 'Off until that is read twice in a row, then on'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "list" -d 'List the hosts of the map with their devices, and say what is wrong with them'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and not __fish_seen_subcommand_from status off on cycle list help" -f -a "help" -d 'Print this message or the help of the given subcommand(s)'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l host -d 'A host of the map, instead of a device' -r
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l host -d 'A host, by its name in Nova or in the cluster, instead of a device: off keeps the proof, on and cycle end it' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l map -d 'The map of hosts and devices; mode 0600; default: that of the configuration' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l driver -d 'How the device is spoken to' -r -f -a "ipmi\t'IPMI 2.0 over the network'
 redfish\t'Redfish'
 agent\t'An installed fence agent'"
@@ -73,8 +73,8 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -l json -d 'Print one JSON object'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from status" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l host -d 'A host of the map, instead of a device' -r
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l host -d 'A host, by its name in Nova or in the cluster, instead of a device: off keeps the proof, on and cycle end it' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l map -d 'The map of hosts and devices; mode 0600; default: that of the configuration' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l driver -d 'How the device is spoken to' -r -f -a "ipmi\t'IPMI 2.0 over the network'
 redfish\t'Redfish'
 agent\t'An installed fence agent'"
@@ -94,8 +94,8 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -l json -d 'Print one JSON object'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from off" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l host -d 'A host of the map, instead of a device' -r
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l host -d 'A host, by its name in Nova or in the cluster, instead of a device: off keeps the proof, on and cycle end it' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l map -d 'The map of hosts and devices; mode 0600; default: that of the configuration' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l driver -d 'How the device is spoken to' -r -f -a "ipmi\t'IPMI 2.0 over the network'
 redfish\t'Redfish'
 agent\t'An installed fence agent'"
@@ -115,8 +115,8 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l json -d 'Print one JSON object'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l host -d 'A host of the map, instead of a device' -r
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l host -d 'A host, by its name in Nova or in the cluster, instead of a device: off keeps the proof, on and cycle end it' -r
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l map -d 'The map of hosts and devices; mode 0600; default: that of the configuration' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l driver -d 'How the device is spoken to' -r -f -a "ipmi\t'IPMI 2.0 over the network'
 redfish\t'Redfish'
 agent\t'An installed fence agent'"
@@ -136,7 +136,7 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l json -d 'Print one JSON object'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -s h -l help -d 'Print help (see more with \'--help\')'
-complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l map -d 'The map of hosts and devices; mode 0600' -r -F
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l map -d 'The map of hosts and devices; mode 0600; default: that of the configuration' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l timeout -d 'No device is asked longer than this' -r
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -s c -l config -d 'The configuration; default: /etc/pcmk-remote/nova-ha.toml if there is one' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l check -d 'Ask each device for its power'

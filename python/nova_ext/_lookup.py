@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 import time
-from typing import Any, Optional
+from typing import Any, NamedTuple, Optional
 
 #: An evacuation that has not ended, in Nova's words.
 ALIVE = ("accepted", "pre-migrating", "queued", "preparing", "running", "migrating", "post-migrating")
@@ -31,17 +31,27 @@ def service_of(context: Any, host: str) -> Any:
         return objects.Service.get_by_compute_host(cell, host)
 
 
-def host_of(context: Any, server: str) -> Optional[str]:
-    """Where a server is; none if Nova does not know."""
+class Found(NamedTuple):
+    """A server."""
+
+    #: Where it is; none: nowhere, as one that is shelved.
+    host: Optional[str]
+    #: Whose it is.
+    project_id: Optional[str]
+    user_id: Optional[str]
+
+
+def server(context: Any, which: str) -> Optional[Found]:
+    """A server, by its id; none if it has no cell yet."""
     from nova import context as nova_context
     from nova import objects
 
-    mapping = objects.InstanceMapping.get_by_instance_uuid(context, server)
+    mapping = objects.InstanceMapping.get_by_instance_uuid(context, which)
     if mapping.cell_mapping is None:
         return None
     with nova_context.target_cell(context, mapping.cell_mapping) as cell:
-        host: Optional[str] = objects.Instance.get_by_uuid(cell, server, expected_attrs=[]).host
-        return host
+        instance = objects.Instance.get_by_uuid(cell, which, expected_attrs=[])
+        return Found(instance.host, instance.project_id, instance.user_id)
 
 
 def open_evacuations(context: Any, host: str) -> tuple[int, int]:

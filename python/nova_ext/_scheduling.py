@@ -8,8 +8,7 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any, Optional
 
-from nova_ext import _load, options
-from nova_ext._lookup import Down
+from nova_ext import _load, _lookup, options
 
 if TYPE_CHECKING:
     from nova_ext import _native
@@ -21,6 +20,9 @@ POLICY = 30.0
 OPT_IN = 'mode = "opt-in"\n'
 #: Under this name a request remembers what it is for.
 MARK = "_instance_ha_errand"
+
+#: By this a host's state shows that it is watched.
+WATCHED = "_instance_ha_watched"
 
 _lock = threading.Lock()
 _shared: Optional[Shared] = None
@@ -36,7 +38,7 @@ class Shared:
         self.pid = os.getpid()
         self.native = _native.Scheduler(settings.headroom, settings.spread_host, settings.spread_domain, settings.spread_busy)
         self.headroom: str = settings.headroom
-        self.down = Down()
+        self.down = _lookup.Down()
         self._policy_file: str = settings.policy_file
         self._policy: Optional[_native.Policy] = None
         self._policy_seen: Optional[tuple[float, Optional[float]]] = None
@@ -49,15 +51,27 @@ class Shared:
             return errand, left
         check, left = _check(spec), _left(spec)
         source = self.native.source(check, left)
-        down = None
+        down, there = None, False
         if source is not None:
             try:
                 down = self.down(_admin(spec), source)
             except Exception:
                 LOG.exception("instance_ha: it cannot be told whether %s is down; the request is taken for a move", source)
-        errand = self.native.errand(check, left, down)
+        elif check != "rebuild" and _is_old(spec):
+            there = self._is_there(spec)
+        errand = self.native.errand(check, left, down, there)
         setattr(spec, MARK, (errand, left))
         return errand, left
+
+    @staticmethod
+    def _is_there(spec: Any) -> bool:
+        """Whether a server that was made before is on a host: else it is unshelved."""
+        try:
+            found = _lookup.server(_admin(spec), spec.instance_uuid)
+        except Exception:
+            LOG.exception("instance_ha: it cannot be told where the server is; the request is taken for a boot")
+            return False
+        return found is not None and found.host is not None
 
     def is_protected(self, spec: Any) -> bool:
         """Whether a server is evacuated when its host fails, as far as its flavor, image and project say."""
@@ -109,6 +123,27 @@ def shared(conf: Any) -> Shared:
     return _shared
 
 
+def watch(conf: Any, hosts: list[Any]) -> None:
+    """Has the choice of a host noted: Nova tells it to the host's state alone, which is kept from request to request."""
+    for host in hosts:
+        if WATCHED not in host.__dict__:
+            _watch(conf, host)
+
+
+def _watch(conf: Any, host: Any) -> None:
+    consume = host.consume_from_request
+
+    def noted(spec: Any) -> None:
+        consume(spec)
+        try:
+            shared(conf).native.arrived(host)
+        except Exception:
+            LOG.exception("instance_ha: a server on %s does not count for filter and weigher", host.host)
+
+    host.consume_from_request = noted
+    setattr(host, WATCHED, True)
+
+
 def _check(spec: Any) -> Optional[str]:
     hints = spec.scheduler_hints if "scheduler_hints" in spec else None
     check = (hints or {}).get("_nova_check_type")
@@ -120,6 +155,13 @@ def _check(spec: Any) -> Optional[str]:
 def _left(spec: Any) -> Optional[str]:
     hosts = spec.ignore_hosts if "ignore_hosts" in spec else None
     return hosts[0] if hosts else None
+
+
+def _is_old(spec: Any) -> bool:
+    """Whether the server was made before: Nova then says in which cell it is. (What else a destination has, as
+    `allow_cross_cell_move`, is there as soon as somebody has looked at it.)"""
+    destination = spec.requested_destination if "requested_destination" in spec else None
+    return destination is not None and "cell" in destination and "instance_uuid" in spec
 
 
 def _admin(spec: Any) -> Any:

@@ -13,10 +13,10 @@ import asyncio
 import json
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from nova_ext import _load
+from nova_ext import _hosts, _load, power
 from nova_ext._hosts import OnEvent
 from nova_ext._types import Path
-from nova_ext.values import Evacuation, Event, Plan, Service
+from nova_ext.values import Device, Evacuation, Event, Incident, Plan, Service
 
 if TYPE_CHECKING:
     from nova_ext._native import FenceProof
@@ -80,6 +80,24 @@ async def health(*, config: Path = None) -> dict[str, Any]:
     return document
 
 
+async def incidents(*, config: Path = None) -> list[Incident]:
+    """See nova_ext.incidents. Files of this controller are read, in a thread."""
+    return await asyncio.to_thread(_hosts.incidents, config=config)
+
+
+async def report(incident: Optional[str] = None, *, format: str = "text", config: Path = None) -> str:
+    """See nova_ext.report. Files of this controller are read, in a thread."""
+    return await asyncio.to_thread(_hosts.report, incident, format=format, config=config)
+
+
+async def check_cloud(*, config: Path = None) -> list[tuple[str, str]]:
+    """See nova_ext.check_cloud."""
+    _load.require()
+    from nova_ext import _native
+
+    return [(one["level"], one["text"]) for one in json.loads(await _native.check_cloud(config, True))]
+
+
 async def confirm(host: str, name: str, *, config: Path = None) -> FenceProof:
     """See FenceProof.confirm: somebody vouches by name that a host is off."""
     _load.require()
@@ -118,3 +136,8 @@ async def power_cycle(host: str, *, timeout: float = 120.0, config: Path = None)
     from nova_ext import _native
 
     return await _native.power_cycle(host, timeout, config, True)
+
+
+async def power_hosts(*, config: Path = None) -> list[Device]:
+    """See nova_ext.power.hosts. Files of this controller are read, in a thread."""
+    return await asyncio.to_thread(power.hosts, config=config)

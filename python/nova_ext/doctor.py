@@ -16,7 +16,7 @@ from importlib import metadata
 from typing import Optional
 
 import nova_ext
-from nova_ext import _load, errors
+from nova_ext import _load, _settings, errors
 from nova_ext._types import Path
 
 FILTER = "nova_ext.filters.InstanceHAFilter"
@@ -116,24 +116,38 @@ def scheduler(conf: Conf) -> Iterator[Finding]:
         yield Finding("weigher", "ok", "it is enabled")
     if len(lines) > 1:
         yield Finding("weigher", "warn", "weight_classes is there twice: the last line counts, and no other")
-    room = conf.last("instance_ha", "headroom", "off")
+    room = understood("headroom", conf.last("instance_ha", "headroom", "off"))
     yield Finding("head-room", "ok" if on or room == "off" else "warn", f"headroom = {room}")
+
+
+def understood(name: str, raw: str) -> str:
+    """The value that counts."""
+    return str(_settings.read(name, raw)[0])
+
+
+def settings(conf: Conf) -> Iterator[Finding]:
+    """Values that cannot be used: Nova's services start, and something else counts."""
+    for name in _settings.RULES:
+        raw = conf.all("instance_ha", name)
+        wrong = _settings.wrong(name, raw[-1]) if raw else None
+        if wrong is not None:
+            yield Finding("nova.conf", "fail", wrong)
 
 
 def api(conf: Conf, paste: pathlib.Path) -> Iterator[Finding]:
     """The guard."""
-    mode = conf.last("instance_ha", "guard", "off")
     try:
-        parser = configparser.RawConfigParser(strict=False)
+        # Paste keeps what is in [DEFAULT] apart from what a filter is told.
+        parser = configparser.RawConfigParser(strict=False, default_section="")
         parser.read_string(paste.read_text(encoding="utf-8"))
-    except (OSError, configparser.Error) as error:
+    except (OSError, UnicodeError, configparser.Error) as error:
         yield Finding("guard", "warn", f"{paste} cannot be read: {error}")
         return
-    ours = [
-        section.split(":", 1)[1]
+    ours = {
+        section.split(":", 1)[1]: dict(parser.items(section))
         for section in parser.sections()
         if section.startswith("filter:") and "nova_ext.guard" in parser.get(section, "paste.filter_factory", fallback="")
-    ]
+    }
     pipelines = [
         value.split()
         for section in parser.sections()
@@ -141,32 +155,46 @@ def api(conf: Conf, paste: pathlib.Path) -> Iterator[Finding]:
         for name, value in parser.items(section)
         if "keystonecontext" in value.split()
     ]
-    placed = [any(name in line for name in ours) for line in pipelines]
-    if not ours or not any(placed):
+    placed = [name for name in ours if any(name in line for line in pipelines)]
+    if not placed:
+        mode = understood("guard", conf.last("instance_ha", "guard", "off"))
         level = "warn" if mode == "off" else "fail"
         yield Finding(
             "guard", level, f"guard = {mode}, and it is in no pipeline of {paste}: Nova evacuates on anybody's word"
         )
         return
     for line in pipelines:
-        name = next((name for name in ours if name in line), None)
+        name = next((name for name in placed if name in line), None)
         if name is None:
             yield Finding("guard", "fail", f"it is not in the pipeline {' '.join(line)}: whoever calls that way passes by it")
         elif line.index(name) < line.index("keystonecontext"):
             yield Finding("guard", "fail", "it stands before keystonecontext: nobody knows there who calls")
-    yield Finding("guard", "ok" if mode == "enforce" else "warn", f"it is in the pipeline, guard = {mode}")
-    key = conf.last("instance_ha", "key_file")
+    for name in placed:
+        yield from _filter(conf, paste, name, ours[name])
+
+
+def _filter(conf: Conf, paste: pathlib.Path, name: str, own: dict[str, str]) -> Iterator[Finding]:
+    """The guard as one filter of api-paste.ini has it, which counts more than nova.conf."""
+    for setting in ("guard", "guard_failure", "proof_lifetime"):
+        wrong = _settings.wrong(setting, own[setting]) if setting in own else None
+        if wrong is not None:
+            yield Finding("guard", "fail", f"[filter:{name}] of {paste}: {wrong}")
+    mode = understood("guard", own.get("guard", conf.last("instance_ha", "guard", "off")))
+    where = f", as [filter:{name}] of {paste} has it" if "guard" in own else ""
+    yield Finding("guard", "ok" if mode == "enforce" else "warn", f"it is in the pipeline, guard = {mode}{where}")
+    key = own.get("key_file", conf.last("instance_ha", "key_file"))
     if not key:
         yield Finding("guard", "fail" if mode == "enforce" else "warn", "there is no key_file: no proof can be checked")
-    elif not pathlib.Path(key).exists():
+        return
+    try:
+        others = pathlib.Path(key).stat().st_mode & 0o077
+    except FileNotFoundError:
         yield Finding("guard", "fail", f"{key} is missing: no proof can be checked")
+    except OSError as error:
+        yield Finding("guard", "warn", f"key_file {key} cannot be looked at ({error.strerror}): run it as root")
     else:
-        mode_bits = pathlib.Path(key).stat().st_mode & 0o077
-        yield Finding(
-            "guard",
-            "fail" if mode_bits else "ok",
-            f"key_file {key}" + (": others can read it, chmod 600" if mode_bits else ""),
-        )
+        said = ": others can read it, chmod 600" if others else ""
+        yield Finding("guard", "fail" if others else "ok", f"key_file {key}{said}")
 
 
 def events(conf: Conf) -> Iterator[Finding]:
@@ -252,15 +280,25 @@ def engine(config: Path) -> Iterator[Finding]:
 def examine(conf: list[pathlib.Path], paste: Optional[pathlib.Path], config: Path) -> list[Finding]:
     """Everything."""
     found = list(package())
-    there = [path for path in conf if path.exists()]
+    there, missing = [], []
+    for path in conf:
+        try:
+            path.read_bytes()
+            there.append(path)
+        except FileNotFoundError:
+            missing.append(path)
+        except OSError as error:
+            # What it says is not known, and nothing is said of it.
+            level = "fail" if isinstance(error, PermissionError) else "warn"
+            found.append(Finding("nova.conf", level, f"{path} cannot be read ({error.strerror}): run it as root"))
     if there:
         read = Conf(there)
         named = read.last("wsgi", "api_paste_config", "api-paste.ini")
         if paste is None:
             paste = there[0].parent / named
-        found += [*scheduler(read), *api(read, paste), *events(read)]
-    else:
-        found.append(Finding("nova.conf", "warn", f"{', '.join(map(str, conf))} is missing: is this a controller?"))
+        found += [*settings(read), *scheduler(read), *api(read, paste), *events(read)]
+    elif missing:
+        found.append(Finding("nova.conf", "warn", f"{', '.join(map(str, missing))} is missing: is this a controller?"))
     found += processes()
     if _load.missing() is None:
         found += [*cloud(config), *engine(config)]

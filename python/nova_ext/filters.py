@@ -20,7 +20,7 @@ import nova.conf
 from nova.scheduler import filters
 
 from nova_ext import _load, options
-from nova_ext._scheduling import shared
+from nova_ext._scheduling import shared, watch
 
 LOG = logging.getLogger(__name__)
 CONF = nova.conf.CONF
@@ -55,6 +55,7 @@ class InstanceHAFilter(filters.BaseHostFilter):  # type: ignore[misc]
 
     def _passing(self, hosts: list[Any], spec: Any) -> list[Any]:
         state = shared(CONF)
+        watch(CONF, hosts)
         errand, left = state.errand(spec)
         flavor = spec.flavor
         disk = flavor.root_gb + flavor.ephemeral_gb if not spec.is_bfv else flavor.ephemeral_gb

@@ -18,7 +18,7 @@ import re
 from collections.abc import Iterable
 from typing import TYPE_CHECKING, Any, Callable, Optional
 
-from nova_ext import _load
+from nova_ext import _load, _lookup
 
 if TYPE_CHECKING:
     from nova_ext import _native
@@ -28,8 +28,6 @@ LOG = logging.getLogger(__name__)
 Environ = dict[str, Any]
 Application = Callable[[Environ, Callable[..., Any]], Iterable[bytes]]
 
-#: A longer body is no action and no change of a service; Nova's own limit is about that.
-LONGEST = 114688
 OVERRIDE = "HTTP_X_INSTANCE_HA_OVERRIDE"
 PROOF = "HTTP_X_INSTANCE_HA_PROOF"
 _ACTION = re.compile(r"/servers/([^/]+)/action/?$")
@@ -127,8 +125,6 @@ class Guard:
         return (403 if ask.what == "evacuate" else 409), said
 
     def _judge(self, environ: Environ, ask: Ask) -> tuple[bool, str]:
-        from nova_ext import _lookup
-
         context = environ["nova.context"].elevated()
         service = _lookup.service_of(context, ask.host)
         alive, done = (0, 0) if ask.what == "evacuate" else _lookup.open_evacuations(context, ask.host)
@@ -159,11 +155,16 @@ def _asks(context: Any, method: str, which: str, body: dict[str, Any]) -> list[A
     """What is asked of which host: of a server (POST) or of a service (PUT)."""
     if method == "PUT":
         return _service_asks(context, which, body)
-    # Whoever may not evacuate hears so from Nova, and nothing of hosts from us.
-    if "evacuate" not in body or not _may(context, _EVACUATE):
+    if "evacuate" not in body:
         return []
-    host = _host_of(context, which)
-    return [] if host is None else [Ask("evacuate", host)]
+    found = _server(context, which)
+    if found is None or found.host is None:
+        return []
+    # As Nova asks: the rule may be about whose server it is. Whoever may not evacuate it hears so from Nova, and nothing of
+    # hosts from us.
+    if not _may(context, _EVACUATE, {"user_id": found.user_id, "project_id": found.project_id}):
+        return []
+    return [Ask("evacuate", found.host)]
 
 
 def _service_asks(context: Any, which: str, body: dict[str, Any]) -> list[Ask]:
@@ -179,7 +180,7 @@ def _service_asks(context: Any, which: str, body: dict[str, Any]) -> list[Ask]:
     else:
         up = "forced_down" in body and not _truth(body["forced_down"])
         enable = body.get("status") == "enabled"
-    if not (up or enable) or not _may(context, _UPDATE):
+    if not (up or enable) or not _may(context, _UPDATE, {}):
         return []
     host = _service_host(context, which, body)
     if host is None:
@@ -205,19 +206,17 @@ def _service_host(context: Any, which: str, body: dict[str, Any]) -> Optional[st
     return service.host if service.binary == "nova-compute" else None
 
 
-def _host_of(context: Any, server: str) -> Optional[str]:
+def _server(context: Any, which: str) -> Optional[_lookup.Found]:
     from nova import exception
 
-    from nova_ext import _lookup
-
     try:
-        return _lookup.host_of(context.elevated(), server)
+        return _lookup.server(context.elevated(), which)
     except exception.NotFound:
         return None  # Nova says so, too.
 
 
-def _may(context: Any, rule: str) -> bool:
-    return bool(context.can(rule, target={}, fatal=False))
+def _may(context: Any, rule: str, target: dict[str, Any]) -> bool:
+    return bool(context.can(rule, target=target, fatal=False))
 
 
 def _truth(value: Any) -> bool:
@@ -228,19 +227,20 @@ def _truth(value: Any) -> bool:
 
 
 def _body(environ: Environ) -> Optional[dict[str, Any]]:
-    """What was sent, if it is a JSON object; it can be read once more afterwards."""
+    """What was sent, if it is a JSON object; it can be read once more afterwards.
+
+    All of it, as Nova reads it: how long it may be is for the one in front of us to say (`sizelimit`).
+    """
     source = environ["wsgi.input"]
     try:
         length = int(environ.get("CONTENT_LENGTH") or -1)
     except ValueError:
         return None
-    if length > LONGEST:
-        return None  # Nova refuses it by its size.
     if length < 0:
         # In chunks, or nothing at all: what cannot be told from the header.
         if environ.get("HTTP_TRANSFER_ENCODING", "").lower() != "chunked" and not environ.get("wsgi.input_terminated"):
             return None
-        raw = source.read(LONGEST + 1)
+        raw = source.read()
     else:
         raw = source.read(length)
     environ["wsgi.input"] = io.BytesIO(raw)
@@ -293,14 +293,15 @@ class _Off:
 
 
 class _Settings:
+    """What stands in api-paste.ini, else in nova.conf. Understood as in nova.conf: nothing that stands there is an error."""
+
     def __init__(self, registered: Any, own: dict[str, str]) -> None:
-        self.guard: str = own.get("guard", registered.guard)
-        self.guard_failure: str = own.get("guard_failure", registered.guard_failure)
+        from nova_ext import options
+
+        def get(name: str) -> Any:
+            return options.understood(name, own[name]) if name in own else getattr(registered, name)
+
+        self.guard: str = get("guard")
+        self.guard_failure: str = get("guard_failure")
         self.key_file: Optional[str] = own.get("key_file", registered.key_file)
-        self.proof_lifetime: int = int(own.get("proof_lifetime", registered.proof_lifetime))
-        for name, value, known in (
-            ("guard", self.guard, ("off", "warn", "enforce")),
-            ("guard_failure", self.guard_failure, ("open", "closed")),
-        ):
-            if value not in known:
-                raise ValueError(f"instance_ha: {name} = {value!r} is none of {', '.join(known)}")
+        self.proof_lifetime: int = get("proof_lifetime")

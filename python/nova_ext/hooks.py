@@ -7,7 +7,7 @@ An entry point is a function that is called with each Occasion, or an object wit
 (`before_force_down`, `after_force_down`, `server_done`, `server_failed`, `end`, `return_`), of which it needs not have
 all. The engine runs them where its hooks are:
 
-    ln -s /usr/bin/nova-ext-hook /etc/pcmk-remote/nova-ha.d/end/50-python
+    ln -s "$(command -v nova-ext-hook)" /etc/pcmk-remote/nova-ha.d/end/50-python
 
 One that raises is reported and stops nothing, unless the link's name ends with `.must`.
 """

@@ -15,7 +15,7 @@ import nova.conf
 from nova.scheduler import utils, weights
 
 from nova_ext import _load, options
-from nova_ext._scheduling import shared
+from nova_ext._scheduling import shared, watch
 
 LOG = logging.getLogger(__name__)
 CONF = nova.conf.CONF
@@ -33,11 +33,7 @@ class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
 
     def weight_multiplier(self, host_state: Any) -> float:
         """How much it counts beside the others."""
-        try:
-            configured = CONF.instance_ha.spread_weight_multiplier
-        except Exception as error:  # It is no number: the others decide.
-            LOG.error("instance_ha: the weigher is off: %s", error)
-            return 0.0
+        configured = CONF.instance_ha.spread_weight_multiplier
         value: float = utils.get_weight_multiplier(host_state, "spread_weight_multiplier", configured)
         return value
 
@@ -57,6 +53,7 @@ class InstanceHAWeigher(weights.BaseHostWeigher):  # type: ignore[misc]
 
     def _weights(self, hosts: list[Any], spec: Any) -> list[float]:
         state = shared(CONF)
+        watch(CONF, hosts)
         errand, _ = state.errand(spec)
         protected = errand != "evacuation" and state.is_protected(spec)
         return state.native.weigh(errand, protected, hosts)

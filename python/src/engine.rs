@@ -46,18 +46,20 @@ pub(crate) fn evacuate(
     })
 }
 
-/// Calls the caller's function. What goes wrong there is printed, as for a callback of Python's own, and stops nothing.
+/// Calls the caller's function. What goes wrong there is printed, as for a callback of Python's own, and stops nothing. It
+/// may take its time and call us again: the thread is none of the runtime's meanwhile.
 fn report_event(callback: &Py<PyAny>, entry: &Entry) {
     let Ok(line) = serde_json::to_string(&serde_json::json!({
         "at": entry.at, "incident": entry.incident, "event": entry.event, "said": say(&entry.event),
     })) else {
         return;
     };
-    Python::attach(|py| {
+    let call = |py: Python<'_>| {
         if let Err(error) = callback.call1(py, (line,)) {
             error.write_unraisable(py, Some(callback.bind(py)));
         }
-    });
+    };
+    tokio::task::block_in_place(|| Python::attach(call));
 }
 
 /// The incidents of the journal: JSON.

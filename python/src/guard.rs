@@ -3,6 +3,7 @@
 //! Left alone, a panic becomes an exception that `except Exception` does not catch, and a worker of Nova ends by it.
 
 use std::any::Any;
+use std::io::{self, Write as _};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -14,6 +15,14 @@ use crate::errors::{Failure, Kind};
 /// Whether some function is to panic, for tests of this very thing.
 static INJECTED: AtomicBool = AtomicBool::new(false);
 static WHERE: Mutex<String> = Mutex::new(String::new());
+
+/// Has a panic say one line and no more, whatever `RUST_BACKTRACE` says: under eventlet stacks are moved about, and whoever
+/// walks one ends the process.
+pub(crate) fn keep_panics_short() {
+    std::panic::set_hook(Box::new(|panic| {
+        let _ = writeln!(io::stderr(), "nova_ext: a bug: {panic}");
+    }));
+}
 
 /// Runs the body of a function that Python calls.
 pub(crate) fn guarded<T>(name: &str, work: impl FnOnce() -> PyResult<T>) -> PyResult<T> {

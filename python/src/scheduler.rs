@@ -60,16 +60,21 @@ impl Scheduler {
     }
 
     /// What a server is placed for: boot, evacuation, move or rebuild. `down`: whether the service of the host that it
-    /// leaves is down.
+    /// leaves is down. `there`: whether it is on a host already, if it leaves none.
     #[staticmethod]
-    fn errand(check: Option<&str>, left: Option<&str>, down: Option<bool>) -> PyResult<&'static str> {
-        guarded("Scheduler.errand", || Ok(Request { check, left }.errand(down).name()))
+    fn errand(
+        check: Option<&str>,
+        left: Option<&str>,
+        down: Option<bool>,
+        there: bool,
+    ) -> PyResult<&'static str> {
+        guarded("Scheduler.errand", || Ok(Request { check, left, there }.errand(down).name()))
     }
 
     /// The host whose service says so, if it is needed.
     #[staticmethod]
     fn source(check: Option<&str>, left: Option<&str>) -> PyResult<Option<String>> {
-        guarded("Scheduler.source", || Ok(Request { check, left }.source().map(str::to_owned)))
+        guarded("Scheduler.source", || Ok(Request { check, left, there: false }.source().map(str::to_owned)))
     }
 
     /// Which of the hosts refuse the server; nothing where one takes it.
@@ -93,6 +98,19 @@ impl Scheduler {
             } else {
                 Ok(self.judge(errand, left, needs, &hosts))
             }
+        })
+    }
+
+    /// A server was placed on a host, whose state counts it already.
+    fn arrived(&self, py: Python<'_>, host: Bound<'_, PyAny>) -> PyResult<()> {
+        guarded("Scheduler.arrived", || {
+            let host = read(py, &host, &mut HashMap::new())?;
+            let now = now();
+            lock(&self.arrivals).arrived(&host.name, now);
+            if self.headroom != Strictness::Off {
+                lock(&self.rooms).note(std::slice::from_ref(&host), now);
+            }
+            Ok(())
         })
     }
 

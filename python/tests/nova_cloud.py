@@ -143,4 +143,5 @@ def set_last_seen(host: str, at: Any) -> None:
         service.save()
 
 
-os.environ.setdefault("RUST_BACKTRACE", "0")
+# As a unit may have it. Under eventlet, whoever walks the stack at a panic ends the process.
+os.environ["RUST_BACKTRACE"] = "1"

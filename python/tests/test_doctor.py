@@ -43,7 +43,7 @@ def test_what_the_manual_says_is_well(tmp_path: pathlib.Path) -> None:
     key.write_text("k" * 40)
     key.chmod(0o600)
     read = conf(tmp_path, text.replace("/etc/nova/nova-ha.key", str(key)))
-    found = [*doctor.scheduler(read), *doctor.api(read, paste), *doctor.events(read)]
+    found = [*doctor.settings(read), *doctor.scheduler(read), *doctor.api(read, paste), *doctor.events(read)]
     assert [one for one in found if one.level == "fail"] == []
     # It begins with a warning guard and two pieces of weight_classes and filters.
     assert [one.text for one in found if one.level == "warn"] == ["it is in the pipeline, guard = warn"]
@@ -87,6 +87,72 @@ def test_traps_are_named(tmp_path: pathlib.Path) -> None:
     paste.write_text(f"{guard}[composite:a]\nkeystone = {PIPELINE} x app\n[composite:b]\nkeystone = {PIPELINE} app\n")
     fails = [text for level, text in levels(doctor.api(read, paste), "guard") if level == "fail"]
     assert any("whoever calls that way passes by it" in text for text in fails)
+
+
+def test_what_stands_in_the_pipeline_counts(tmp_path: pathlib.Path) -> None:
+    key = tmp_path / "key"
+    key.write_text("k" * 40)
+    key.chmod(0o600)
+    paste = tmp_path / "api-paste.ini"
+    filters = "[filter:x]\npaste.filter_factory = nova_ext.guard:filter_factory\n"
+    pipeline = f"[composite:a]\nkeystone = {PIPELINE} x app\n"
+    read = conf(tmp_path, f"[instance_ha]\nguard = enforce\nkey_file = {key}\n")
+
+    def said(own: str) -> list[tuple[str, str]]:
+        paste.write_text(f"[DEFAULT]\nguard = off\n{filters}{own}{pipeline}")
+        return levels(doctor.api(read, paste), "guard")
+
+    # What stands in [DEFAULT] is not for the filter.
+    assert said("") == [("ok", "it is in the pipeline, guard = enforce"), ("ok", f"key_file {key}")]
+    as_it_has = f", as [filter:x] of {paste} has it"
+    assert said("guard = off\n")[0] == ("warn", f"it is in the pipeline, guard = off{as_it_has}")
+    assert said("guard = perhaps\n")[:2] == [
+        ("fail", f"[filter:x] of {paste}: guard = perhaps cannot be used (it is none of off, warn, enforce): warn counts"),
+        ("warn", f"it is in the pipeline, guard = warn{as_it_has}"),
+    ]
+    assert said(f"key_file = {key}.gone\n")[1] == ("fail", f"{key}.gone is missing: no proof can be checked")
+
+
+def test_values_that_cannot_be_used(tmp_path: pathlib.Path) -> None:
+    read = conf(tmp_path, "[instance_ha]\nheadroom = enforced\nspread_host = x\nguard = Enforce\nevents_waiting = 0\n")
+    assert levels(doctor.settings(read), "nova.conf") == [
+        ("fail", "headroom = enforced cannot be used (it is none of off, warn, enforce): warn counts"),
+        ("fail", "spread_host = x cannot be used (it is no number): 1.0 counts"),
+        ("fail", "events_waiting = 0 cannot be used (it is less than 1): 1000 counts"),
+    ]
+    assert levels(doctor.scheduler(read), "head-room") == [("warn", "headroom = warn")]
+
+
+def test_whoever_may_not_read_it_hears_so(tmp_path: pathlib.Path, monkeypatch: Any, site: Any) -> None:
+    """A program of root does not fail here, so that the refusal is made up."""
+    denied = tmp_path / "etc/nova"
+    stat, open_ = pathlib.Path.stat, pathlib.Path.open
+
+    def refuse(path: pathlib.Path) -> None:
+        if denied in path.parents:
+            raise PermissionError(13, "Permission denied", str(path))
+
+    def no_stat(path: pathlib.Path, **more: Any) -> Any:
+        refuse(path)
+        return stat(path, **more)
+
+    def no_open(path: pathlib.Path, *words: Any, **more: Any) -> Any:
+        refuse(path)
+        return open_(path, *words, **more)
+
+    monkeypatch.setattr(pathlib.Path, "stat", no_stat)
+    monkeypatch.setattr(pathlib.Path, "open", no_open)
+    found = doctor.examine([denied / "nova.conf"], None, site.config)
+    assert levels(found, "nova.conf") == [("fail", f"{denied}/nova.conf cannot be read (Permission denied): run it as root")]
+    # The file alone, and the key in a folder that is closed.
+    text = f"[instance_ha]\nguard = enforce\nkey_file = {denied}/key\n"
+    paste = tmp_path / "api-paste.ini"
+    guard = "[filter:x]\npaste.filter_factory = nova_ext.guard:filter_factory\n"
+    paste.write_text(f"{guard}[composite:a]\nkeystone = {PIPELINE} x app\n")
+    said = levels(doctor.api(conf(tmp_path, text), paste), "guard")
+    assert said[1] == ("warn", f"key_file {denied}/key cannot be looked at (Permission denied): run it as root")
+    (only,) = doctor.api(conf(tmp_path, text), denied / "api-paste.ini")
+    assert only.level == "warn" and "cannot be read" in only.text
 
 
 def test_processes_are_looked_at(tmp_path: pathlib.Path) -> None:

@@ -68,6 +68,32 @@ def test_certificates_of_both_sides(controller: Any, native: Any) -> None:
     until("the event", lambda: bool(heard()["events"] == 2))
 
 
+def test_nothing_is_lost_when_the_engine_is_restarted(controller: Any, native: Any) -> None:
+    at = controller.folder
+    pki(at, "authority", "ca")
+    pki(at, "issue", "ca", "engine", "subjectAltName=DNS:localhost")
+    pki(at, "issue", "ca", "compute")
+    with socket.create_server(("127.0.0.1", 0)) as some:
+        port = some.getsockname()[1]
+    text = controller.config.read_text()
+    more = f'listen = "127.0.0.1:{port}"\ncertificate = "{at}/engine.pem"\nkey = "{at}/engine.key"\nca = "{at}/ca.pem"\n'
+    controller.config.write_text(text.replace("[events]\n", f"[events]\n{more}"))
+
+    def heard() -> Any:
+        return nova_ext.health(config=controller.config)["events"]
+
+    controller.begin()
+    ours = native.Signal([f"tls:localhost:{port}"], f"{at}/ca.pem", f"{at}/compute.pem", f"{at}/compute.key", 10)
+    for restart in range(3):
+        assert ours.offer("instance.rebuild.end", "nova-compute:c2", "c2", None, None)
+        until("the event", lambda: bool(heard()["events"] == 1))
+        assert ours.stats()[:2] == (restart + 1, 0), ours.stats()
+        # An orderly end, and a sudden one.
+        controller.engine.kill() if restart else controller.engine.terminate()
+        controller.engine.wait(20)
+        controller.begin()
+
+
 def test_whoever_may_not_connect_is_not_heard(controller: Any, native: Any) -> None:
     text = controller.config.read_text()
     controller.config.write_text(text.replace("[events]\n", '[events]\nlisten = "127.0.0.1:1"\n'))

@@ -107,6 +107,39 @@ def test_a_callback_that_fails_stops_nothing(controller: Any, capfd: Any) -> Non
     assert {type(one.exc_value) for one in unraisable} == {RuntimeError}
 
 
+def test_a_callback_may_call_us_again(controller: Any) -> None:
+    controller.begin()
+    proof = power.off("c1", config=controller.config)
+    seen: list[Any] = []
+
+    def look(event: nova_ext.Event) -> None:
+        try:
+            seen.append(power.status("c1", config=controller.config))
+            seen.append(nova_ext.health(config=controller.config)["beat_ms"] is not None)
+        except Exception as error:
+            seen.append(error)
+
+    done = nova_ext.evacuate("c1", proof, on_event=look, timeout=60, config=controller.config)
+    assert done.outcome == "complete"
+    assert seen and set(seen) == {"off", True}, seen
+
+
+def test_a_host_that_is_up_is_not_enabled_out_of_order(controller: Any) -> None:
+    controller.begin()
+    proof = power.off("c1", config=controller.config)
+    nova_ext.force_down("c1", proof, config=controller.config)
+    nova_ext.evacuate("c1", proof, timeout=60, config=controller.config)
+    # Somebody has forced it up, past everybody; what we have disabled is still disabled.
+    controller.cloud.services["c1"]["forced_down"] = False
+    with pytest.raises(errors.OutOfOrder, match="2 evacuations from it have not ended"):
+        nova_ext.force_up("c1", config=controller.config)
+    assert controller.cloud.services["c1"]["status"] == "disabled"
+    # Not to be enabled is no reason.
+    assert nova_ext.force_up("c1", enable=False, config=controller.config).already
+    controller.cloud.nova_compute_starts()
+    assert nova_ext.force_up("c1", config=controller.config).enabled
+
+
 def test_what_would_be_done(controller: Any) -> None:
     said = run("what_would_be_done", "c1", str(controller.config))
     assert re.search(r"^1\. server-\w+, priority 0: flavor extra spec instance_ha:evacuate$", said, re.M), said

@@ -79,6 +79,19 @@ def test_a_body_without_a_length_is_read_as_the_application_would() -> None:
     assert guard._body({**asked, "HTTP_TRANSFER_ENCODING": "chunked"}) == {"evacuate": {}}
 
 
+def test_a_body_that_is_long_is_judged_as_a_short_one(monkeypatch: Any) -> None:
+    judged: list[Any] = []
+    monkeypatch.setattr(guard, "_asks", lambda _context, _method, _which, body: judged.append(body) or [])
+    padded = b'{"evacuate": {}' + b" " * 1_000_000 + b"}"
+    for asked in (
+        environ("POST", "/servers/1/action", padded),
+        {**environ("POST", "/servers/1/action", padded), "CONTENT_LENGTH": "", "HTTP_TRANSFER_ENCODING": "chunked"},
+    ):
+        assert guard.Guard(application, Settings())(asked, lambda *_: None) is ANSWER
+        assert asked["wsgi.input"].read() == padded
+    assert judged == [{"evacuate": {}}] * 2
+
+
 def test_what_it_costs() -> None:
     """Under 0.2 ms for what is not guarded; the best of some rounds, so that a busy machine does not count."""
     wrapped = guard.Guard(application, Settings())

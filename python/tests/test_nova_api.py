@@ -61,6 +61,17 @@ class ExtraSpecs(Cloud):
         assert self.said(evacuate="yes") == "ok"
         assert "not a valid boolean-like value" in self.said(evacuate="perhaps")
 
+    def test_checks_that_cannot_be_made_end_nothing(self) -> None:
+        from nova.api.validation.extra_specs import base
+
+        from nova_ext import extra_specs
+
+        with pytest.MonkeyPatch.context() as patch:
+            # As another Nova may have it.
+            patch.delattr(base, "ExtraSpecValidator")
+            with self.assertLogs("nova_ext.extra_specs", "ERROR"):
+                assert extra_specs.register() == []
+
     def test_other_specs_are_left_alone(self) -> None:
         flavor = self.api.get_flavors()[0]["id"]
         self.api.post_extra_spec(flavor, {"extra_specs": {"hw:cpu_policy": "dedicated", "site:tier": "gold"}})
@@ -159,6 +170,35 @@ class Guarded(Asked):
         reader.microversion = self.api.microversion
         status, said = self.evacuate(api=reader)
         assert status == 403 and "Policy doesn't allow" in said, said
+
+    def test_a_policy_about_whose_server_it_is(self) -> None:
+        """As a site has it that lets projects evacuate their own servers."""
+        self.policy.set_rules({"os_compute_api:os-evacuate": "project_id:%(project_id)s"}, overwrite=False)
+        self.lose("c1")
+        member = self.api_fixture.reader_api
+        member.microversion = self.api.microversion
+        status, said = self.evacuate(api=member)
+        assert status == 403 and said.startswith("host c1 is not proven off"), said
+        assert _lookup.open_evacuations(admin(), "c1") == (0, 0)
+        member.project_id = "6f70656e-7374-6163-6b20-342065766573"
+        status, said = self.evacuate(api=member)
+        assert status in (403, 404) and "proven" not in said, said
+
+    def test_a_body_that_is_long_is_guarded(self) -> None:
+        self.lose("c1")
+        self.flags(max_request_body_size=10_000_000, group="oslo_middleware")
+        padded = '{"evacuate": {}' + " " * 200_000 + "}"
+
+        def ask() -> Any:
+            path = f"/servers/{self.server['id']}/action"
+            headers = {"Content-Type": "application/json"}
+            return self.api.api_request(path, method="POST", body=padded, headers=headers, strip_version=False)
+
+        answer = ask()
+        assert answer.status_code == 403 and b"is not proven off" in answer.content, answer.content
+        # What is too long for Nova is refused before it comes to us.
+        self.flags(max_request_body_size=100_000, group="oslo_middleware")
+        assert ask().status_code == 413
 
     def test_a_server_that_is_not_there(self) -> None:
         self.server = {"id": "6f70656e-7374-6163-6b20-342065766572"}

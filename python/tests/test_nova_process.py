@@ -14,11 +14,13 @@ from test_survival import PACKAGE, cut, garbage, other
 
 #: As uWSGI loads it; of its start, the note in Nova's database that it has started is left out.
 START = """
-import io, sys
+import inspect, io, sys
 sys.argv = ["nova-api"]
 from nova.api.openstack import wsgi_app
 wsgi_app._setup_service = lambda host, name: None
-application = wsgi_app.init_application("osapi_compute", "nova-api-os-compute")
+# Nova 29 wants the first alone.
+names = ("osapi_compute", "nova-api-os-compute")[:len(inspect.signature(wsgi_app.init_application).parameters)]
+application = wsgi_app.init_application(*names)
 
 def get(path):
     seen = []
@@ -55,14 +57,33 @@ guard = enforce
 """
 
 
+#: Of each kind of setting one that nobody can use.
+CORRUPT = """
+guard = perhaps
+guard_failure = ajar
+headroom = plenty
+proof_lifetime = 5
+spread_weight_multiplier = much
+spread_host = -1
+spread_domain = nan
+spread_busy =
+events_waiting = 1e3
+engines = http://ctl1
+"""
+
+
 def spare(library: pathlib.Path) -> None:
     """Nothing is wrong with it."""
 
 
+def corrupt(library: pathlib.Path) -> None:
+    """Nothing is wrong with it, but with nova.conf."""
+
+
 @pytest.mark.parametrize(
     "spoil",
-    [spare, pathlib.Path.unlink, cut, garbage, other],
-    ids=["well", "missing", "cut", "garbage", "other"],
+    [spare, corrupt, pathlib.Path.unlink, cut, garbage, other],
+    ids=["well", "corrupt", "missing", "cut", "garbage", "other"],
 )
 def test_it_starts_and_serves(tmp_path: pathlib.Path, spoil: Any) -> None:
     import nova_cloud
@@ -74,7 +95,7 @@ def test_it_starts_and_serves(tmp_path: pathlib.Path, spoil: Any) -> None:
     for behind in ("osapi", "legacy"):
         paste = paste.replace(f"keystonecontext {behind}", f"keystonecontext instance_ha_guard {behind}")
     (tmp_path / "api-paste.ini").write_text(paste + nova_cloud.GUARD)
-    (tmp_path / "nova.conf").write_text(CONF)
+    (tmp_path / "nova.conf").write_text(CONF + (CORRUPT if spoil is corrupt else ""))
     ran = subprocess.run(
         [sys.executable, "-W", "ignore", "-c", START],
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path]), "OS_NOVA_CONFIG_DIR": str(tmp_path)},
@@ -90,4 +111,9 @@ def test_it_starts_and_serves(tmp_path: pathlib.Path, spoil: Any) -> None:
     assert checks == ["instance_ha:evacuate", "instance_ha:group", "instance_ha:priority"]
     complaint = "the guard cannot judge anything: the native part cannot be loaded"
     said = ran.stdout + ran.stderr
-    assert (complaint in said) == (spoil is not spare), said[-3000:]
+    assert (complaint in said) == (spoil not in (spare, corrupt)), said[-3000:]
+    if spoil is corrupt:
+        for name in CORRUPT.split("=")[:-1]:
+            name = name.split()[-1]
+            wanted = "no events for the engine" if name == "engines" else f"instance_ha: {name} = "
+            assert said.count(wanted) >= 1, (name, said[-3000:])

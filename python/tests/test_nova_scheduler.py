@@ -76,6 +76,21 @@ class Errands(Cloud):
         self._resize_server(server, self.api.get_flavors()[1]["id"])
         assert self.last() == ("move", "c1")
 
+    def test_resize_that_may_stay(self) -> None:
+        # No host is left out: it looks like a boot, or like what is unshelved.
+        self.flags(allow_resize_to_same_host=True)
+        server = self.boot("c1")
+        self._resize_server(server, self.api.get_flavors()[1]["id"])
+        assert self.last() == ("move", None)
+
+    def test_resize_that_may_stay_and_is_told_where_to_go(self) -> None:
+        self.flags(allow_resize_to_same_host=True)
+        server = self.boot("c1")
+        self.api.microversion = "2.56"
+        self.api.post_server_action(server["id"], {"migrate": {"host": "c2"}})
+        self._wait_for_state_change(server, "VERIFY_RESIZE")
+        assert self.last()[0] == "move"
+
     def test_cold_migration(self) -> None:
         server = self.boot("c1")
         self._migrate_server(server)
@@ -90,7 +105,21 @@ class Errands(Cloud):
         server = self.boot("c1")
         self._shelve_server(server)
         self._unshelve_server(server)
-        assert self.last()[0] == "boot"
+        assert self.last() == ("boot", None)
+
+    def test_where_the_server_is_cannot_be_told(self) -> None:
+        self.flags(allow_resize_to_same_host=True)
+        server = self.boot("c1")
+        from nova_ext import _lookup
+
+        def broken(*_: Any) -> Any:
+            raise RuntimeError("no database")
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(_lookup, "server", broken)
+            with self.assertLogs("nova_ext", logging.ERROR) as logs:
+                self._resize_server(server, self.api.get_flavors()[1]["id"])
+        assert "is taken for a boot" in logs.output[0] and self.last() == ("boot", None)
 
     def test_rebuild_with_another_image(self) -> None:
         server = self.boot("c1")
@@ -196,7 +225,8 @@ class Broken(Cloud):
         wrong.write_text("[instance_ha]\nheadroom = plenty\nspread_weight_multiplier = much\nguard = perhaps\n")
         conf = cfg.ConfigOpts()
         conf([], default_config_files=[str(wrong)])
-        options.register(conf)
+        options._said.clear()
+        settings = options.register(conf)
         self.hosts("c1", "c2")
         _scheduling._shared = None
         with pytest.MonkeyPatch.context() as patch:
@@ -204,14 +234,22 @@ class Broken(Cloud):
                 patch.setattr(module, "CONF", conf)
             with self.assertLogs("nova_ext", logging.ERROR) as logs:
                 self.boot()
-            said = "\n".join(logs.output)
-            assert "the filter has failed, every host passes" in said and "the weigher is off" in said
-            patch.setattr("nova.conf.CONF", conf)
-            with self.assertLogs("nova_ext.guard", logging.ERROR) as logs:
-                made = guard.filter_factory({})(None)  # type: ignore[arg-type]
-            assert "the guard is off, its settings cannot be used" in logs.output[0] and made.mode == "off"
-            with self.assertLogs("nova_ext.guard", logging.ERROR):
-                assert guard.filter_factory({}, guard="perhaps")(None).mode == "off"  # type: ignore[arg-type]
+                # Each is said once.
+                self.boot()
+                patch.setattr("nova.conf.CONF", conf)
+                assert guard.filter_factory({})(None).mode == "warn"  # type: ignore[arg-type]
+                made = guard.filter_factory({}, guard="sure", proof_lifetime="long")(None)  # type: ignore[arg-type]
+                assert made.mode == "warn"
+        assert [record.getMessage() for record in logs.records] == [
+            "instance_ha: headroom = plenty cannot be used (it is none of off, warn, enforce): warn counts",
+            "instance_ha: spread_weight_multiplier = much cannot be used (it is no number): 10.0 counts",
+            "instance_ha: guard = perhaps cannot be used (it is none of off, warn, enforce): warn counts",
+            "instance_ha: guard = sure cannot be used (it is none of off, warn, enforce): warn counts",
+            "instance_ha: proof_lifetime = long cannot be used (it is no whole number): 86400 counts",
+        ]
+        assert settings.headroom == "warn" and filters.shared(conf).headroom == "warn"
+        # All that Nova does when it starts.
+        conf.log_opt_values(logging.getLogger("test"), logging.DEBUG)
 
     def test_without_the_native_part(self) -> None:
         from nova_ext import _load

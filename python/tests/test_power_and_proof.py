@@ -99,6 +99,31 @@ def test_the_same_with_asyncio(site: Any) -> None:
     asyncio.run(run())
 
 
+def test_what_is_written_down_for_asyncio(site: Any) -> None:
+    async def run() -> None:
+        (device,) = await aio.power_hosts(config=site.config)
+        assert (device.host, device.severity) == ("c1", "ok")
+        assert await aio.incidents(config=site.config) == []
+        with pytest.raises(errors.EngineError, match="has no incident"):
+            await aio.report(config=site.config)
+        with pytest.raises(errors.ConfigError):
+            await aio.check_cloud(config=site.config)
+
+    asyncio.run(run())
+
+
+def test_asyncio_has_it_all() -> None:
+    import inspect
+
+    def calls(module: Any) -> set[str]:
+        return {name for name, value in vars(module).items() if inspect.isfunction(value) and value.__module__ != "typing"}
+
+    own = {name for name in nova_ext.__all__ if inspect.isfunction(getattr(nova_ext, name))}
+    # These do not wait for anything.
+    own -= {"native_missing", "opted_in"}
+    assert own | {f"power_{name}" for name in calls(power)} <= calls(aio)
+
+
 def test_other_threads_go_on_while_a_call_waits(site: Any) -> None:
     import threading
 

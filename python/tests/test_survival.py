@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 import nova_ext
+import nova_ext.power
 from nova_ext import errors
 
 PACKAGE = pathlib.Path(nova_ext.__file__).parent
@@ -65,6 +66,7 @@ for name in {IMPORTED!r}:
     except ModuleNotFoundError as error:
         assert error.name.split(".")[0] in ("nova", "oslo_config"), error
 import nova_ext
+import nova_ext.power
 from nova_ext import errors, power
 print(nova_ext.native_missing())
 for call in (
@@ -111,7 +113,8 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "Policy.load": (None,),
     "Policy.parse": ("",),
     "Scheduler": ("off", 1.0, 1.0, 1.0),
-    "Scheduler.errand": (None, None, None),
+    "Scheduler.arrived": (None,),
+    "Scheduler.errand": (None, None, None, False),
     "Scheduler.filter": ("boot", None, 1, 1, 1, []),
     "Scheduler.source": (None, None),
     "Scheduler.weigh": ("boot", False, []),

@@ -2,6 +2,8 @@
 //!
 //! Takes the parameters of `NovaEvacuate`. A password goes to the engine in its environment, never on a command line.
 
+mod running;
+
 use std::fmt::Write as _;
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read as _, Seek as _, SeekFrom, Write as _};
@@ -17,17 +19,19 @@ use tokio::time::{Instant, sleep};
 
 use crate::config::Config;
 use crate::serve::{self, Health};
+use running::{Resource, engine, is_nobody, pid_file, warn};
 
 const OK: u8 = 0;
 const GENERIC: u8 = 1;
 const UNIMPLEMENTED: u8 = 3;
+/// Something on this controller: another one may have it right.
+const INSTALLED: u8 = 5;
+/// A parameter of the resource: it is as wrong everywhere, and the cluster stops the resource.
 const CONFIGURED: u8 = 6;
 const NOT_RUNNING: u8 = 7;
 
 /// An engine that has taken no order for so long hangs.
 const HANGS: Duration = Duration::from_secs(60);
-/// For its socket to answer.
-const ANSWER: Duration = Duration::from_secs(5);
 /// For it to begin, and to end by itself.
 const PATIENCE: Duration = Duration::from_secs(15);
 const LOOK: Duration = Duration::from_millis(100);
@@ -98,17 +102,19 @@ type Why = (u8, String);
 
 async fn act(action: &str) -> Result<u8, Why> {
     let path = parameter("config");
-    let config = match Config::load(path.as_deref().map(Path::new)) {
-        Ok(config) => config,
+    let config = Config::load(path.as_deref().map(Path::new));
+    let resource = Resource::new(path.as_deref(), config.as_ref().ok());
+    match (action, config) {
         // Nothing must keep the cluster from stopping it.
-        Err(_) if action == "stop" => Config::default(),
-        Err(error) => return Err((CONFIGURED, error.to_string())),
-    };
-    match action {
-        "start" => start(&config, path).await,
-        "stop" => stop(&config).await,
-        "validate-all" => validate(&config).map(|()| OK),
-        _ => monitor(&config).await,
+        ("stop", _) => stop(&resource).await,
+        ("start", Ok(config)) => start(&resource, &config, path).await,
+        ("validate-all", Ok(config)) => validate(&config).map(|()| OK),
+        ("start" | "validate-all", Err(error)) => Err((INSTALLED, error.to_string())),
+        (_, config) => {
+            // The engine that runs has read it when it could be read.
+            let _ = config.inspect_err(|error| warn("the configuration cannot be read any more", error));
+            monitor(&resource).await
+        }
     }
 }
 
@@ -152,7 +158,7 @@ fn is_set(name: &str) -> bool {
 }
 
 fn validate(config: &Config) -> Result<(), Why> {
-    let wrong = |error: &dyn std::fmt::Display| (CONFIGURED, error.to_string());
+    let wrong = |error: &dyn std::fmt::Display| (INSTALLED, error.to_string());
     serve::policy(config).map_err(|error| wrong(&error))?;
     serve::map(config).map_err(|error| wrong(&error))?;
     if login()?.is_empty() {
@@ -161,25 +167,29 @@ fn validate(config: &Config) -> Result<(), Why> {
     Ok(())
 }
 
-async fn health(config: &Config) -> io::Result<Health> {
-    serve::ask(config.files.socket(), ANSWER).await
-}
-
-async fn monitor(config: &Config) -> Result<u8, Why> {
-    match health(config).await {
-        Ok(Health { beat_ms: Some(ms), .. }) if Duration::from_millis(ms) > HANGS => {
+async fn monitor(resource: &Resource) -> Result<u8, Why> {
+    match resource.health().await {
+        Some(Ok(Health { beat_ms: Some(ms), .. })) if Duration::from_millis(ms) > HANGS => {
             Err((GENERIC, format!("the engine has taken no order for {} s: it hangs", ms / 1000)))
         }
-        Ok(_) => Ok(OK),
-        Err(error) => match running(config) {
-            Some(pid) => Err((GENERIC, format!("the engine (process {pid}) does not answer: {error}"))),
-            None => Ok(NOT_RUNNING),
+        Some(Ok(_)) => Ok(OK),
+        asked => match (resource.find().await.pids.first(), asked) {
+            // Somebody holds the socket.
+            (None, Some(Err(error))) if !is_nobody(&error) => {
+                Err((GENERIC, format!("the engine does not answer: {error}")))
+            }
+            (None, _) => Ok(NOT_RUNNING),
+            (Some(pid), Some(Err(error))) => {
+                Err((GENERIC, format!("the engine (process {pid}) does not answer: {error}")))
+            }
+            // It runs, and nobody knows any more where it could be asked.
+            (Some(_), _) => Ok(OK),
         },
     }
 }
 
-async fn start(config: &Config, path: Option<String>) -> Result<u8, Why> {
-    if health(config).await.is_ok() {
+async fn start(resource: &Resource, config: &Config, path: Option<String>) -> Result<u8, Why> {
+    if matches!(resource.health().await, Some(Ok(_))) {
         return Ok(OK);
     }
     validate(config)?;
@@ -212,11 +222,19 @@ async fn start(config: &Config, path: Option<String>) -> Result<u8, Why> {
         .stderr(log)
         .spawn()
         .map_err(|error| failed("nova-ha engine", error))?;
-    let pid = child.id().unwrap_or_default();
-    fs::write(pid_file(config), format!("{pid}\n")).map_err(|error| failed("engine.pid", error))?;
+    let pid = child.id().and_then(|pid| i32::try_from(pid).ok()).unwrap_or_default();
+    if let Err(error) = fs::write(pid_file(&config.files.state), format!("{pid}\n")) {
+        // One that nobody finds again must not run.
+        let _ = child.kill().await;
+        return Err(failed("engine.pid", error));
+    }
+    if let Err(error) = resource.remember(pid, &config.files.state) {
+        warn("it is written down in the state folder alone which engine runs", error);
+    }
     let until = Instant::now() + PATIENCE;
     loop {
-        if health(config).await.is_ok_and(|health| health.pid == pid) {
+        let health = serve::ask(config.files.socket(), LOOK * 10).await;
+        if health.is_ok_and(|health| i32::try_from(health.pid) == Ok(pid)) {
             return Ok(OK);
         }
         if let Ok(Some(status)) = child.try_wait() {
@@ -232,24 +250,30 @@ async fn start(config: &Config, path: Option<String>) -> Result<u8, Why> {
     }
 }
 
-async fn stop(config: &Config) -> Result<u8, Why> {
-    let Some(pid) = running(config) else { return Ok(OK) };
+async fn stop(resource: &Resource) -> Result<u8, Why> {
+    let found = resource.find().await;
+    if let (true, Some(doubt)) = (found.pids.is_empty(), found.doubt) {
+        return Err((GENERIC, format!("it cannot be told whether the engine runs: {doubt}")));
+    }
+    let mut left: Vec<i32> = found.pids.into_iter().collect();
     for (signal, patience) in [(Signal::SIGTERM, PATIENCE), (Signal::SIGKILL, PATIENCE)] {
-        let _ = kill(Pid::from_raw(pid), signal);
+        for pid in &left {
+            let _ = kill(Pid::from_raw(*pid), signal);
+        }
         let until = Instant::now() + patience;
-        while Instant::now() < until {
-            if running(config).is_none() {
-                let _ = fs::remove_file(pid_file(config));
+        loop {
+            left.retain(|pid| engine(*pid).is_some());
+            if left.is_empty() {
+                resource.forget();
                 return Ok(OK);
+            }
+            if Instant::now() >= until {
+                break;
             }
             sleep(LOOK).await;
         }
     }
-    Err((GENERIC, format!("the engine (process {pid}) does not end")))
-}
-
-fn pid_file(config: &Config) -> PathBuf {
-    config.files.state.join("engine.pid")
+    Err((GENERIC, format!("the engine (process {}) does not end", left.first().unwrap_or(&0))))
 }
 
 fn log_file(config: &Config) -> PathBuf {
@@ -271,15 +295,6 @@ fn open_log(path: &Path) -> io::Result<File> {
     Ok(log)
 }
 
-/// Its process, if it is one of ours.
-fn running(config: &Config) -> Option<i32> {
-    let pid: i32 = fs::read_to_string(pid_file(config)).ok()?.trim().parse().ok().filter(|pid| *pid > 1)?;
-    let line = fs::read(format!("/proc/{pid}/cmdline")).ok()?;
-    let mut words = line.split(|byte| *byte == 0);
-    let ours = words.next()?.ends_with(b"nova-ha") && words.any(|word| word == b"engine");
-    ours.then_some(pid)
-}
-
 fn last_words(config: &Config) -> String {
     let end = || -> io::Result<String> {
         let mut log = File::open(log_file(config))?;
@@ -299,8 +314,8 @@ fn metadata() -> String {
     };
     let mut xml = format!(
         "<?xml version=\"1.0\"?>\n<resource-agent name=\"nova-evacuate\" version=\"{}\">\n<version>1.1</version>\n\
-         <longdesc lang=\"en\">\nKeeps the engine of nova-ha on one controller: it takes up the evacuation of computes that fence_nova has \
-         fenced, follows every server to its end, and lets the hosts return to service. Takes the \
+         <longdesc lang=\"en\">\nKeeps the engine of nova-ha on one controller: it takes up the evacuation of computes that fence_nova or \
+         fence_compute has fenced, follows every server to its end, and lets the hosts return to service. Takes the \
          parameters of NovaEvacuate.\n</longdesc>\n<shortdesc lang=\"en\">Evacuates fenced computes of OpenStack Nova</shortdesc>\n<parameters>\n",
         env!("CARGO_PKG_VERSION")
     );

@@ -92,7 +92,8 @@ async fn prove(options: &Options, config: &Config, host: &HostName) -> Result<Fe
     if known.is_none() && options.operator_confirms_off.is_none() {
         return Err(ClientError::NotProven(host.clone()));
     }
-    if serve::reads_on(config, host).await? {
+    let may_be_on = known.as_ref().is_some_and(|proof| proof.evidence().leaves_power_on());
+    if !may_be_on && serve::reads_on(config, host).await? {
         return Err(ClientError::IsOn(host.clone()));
     }
     if let Some(proof) = known {

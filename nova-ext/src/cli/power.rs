@@ -9,6 +9,8 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::{Exit, Failure, complain, print, print_json};
+use crate::client::{power as client, proof};
+use crate::config::Config;
 use crate::ids::HostName;
 use crate::power::map::{self, Entry, Finding, Map, Severity};
 use crate::power::{self, Device, Outcome, PowerError, PowerState};
@@ -50,13 +52,13 @@ enum Driver {
 
 #[derive(Debug, Args)]
 struct Target {
-    /// A host of the map, instead of a device
+    /// A host, by its name in Nova or in the cluster, instead of a device: off keeps the proof, on and cycle end it
     #[arg(long, value_name = "NAME", conflicts_with_all = ["driver", "address", "user", "password_file", "cipher",
         "privlvl", "kg_file", "system", "session", "ca_file", "insecure", "agent", "options"])]
-    host: Option<HostName>,
-    /// The map of hosts and devices; mode 0600
-    #[arg(long, value_name = "FILE", default_value = map::FILE)]
-    map: PathBuf,
+    host: Option<String>,
+    /// The map of hosts and devices; mode 0600; default: that of the configuration
+    #[arg(long, value_name = "FILE")]
+    map: Option<PathBuf>,
     /// How the device is spoken to
     #[arg(long, value_enum, required_unless_present = "host")]
     driver: Option<Driver>,
@@ -106,9 +108,9 @@ struct Target {
 
 #[derive(Debug, Args)]
 struct List {
-    /// The map of hosts and devices; mode 0600
-    #[arg(long, value_name = "FILE", default_value = map::FILE)]
-    map: PathBuf,
+    /// The map of hosts and devices; mode 0600; default: that of the configuration
+    #[arg(long, value_name = "FILE")]
+    map: Option<PathBuf>,
     /// Ask each device for its power
     #[arg(long)]
     check: bool,
@@ -151,20 +153,23 @@ struct Report<'a> {
     error: Option<String>,
 }
 
-pub(super) async fn run(options: &Options) -> Result<Exit, Failure> {
+/// Read when a host is named, and not for a device that is.
+type Configured<'a> = &'a dyn Fn() -> Result<Config, Failure>;
+
+pub(super) async fn run(options: &Options, config: Configured<'_>) -> Result<Exit, Failure> {
     tokio::select! {
-        done = act(options) => done,
+        done = act(options, config) => done,
         () = crate::process::told_to_end() => Err(Failure::failed("told to end: what was ordered may still happen")),
     }
 }
 
-async fn act(options: &Options) -> Result<Exit, Failure> {
+async fn act(options: &Options, config: Configured<'_>) -> Result<Exit, Failure> {
     match &options.action {
-        Action::Status(target) => switch(target, What::Status).await,
-        Action::Off(target) => switch(target, What::Off).await,
-        Action::On(target) => switch(target, What::On).await,
-        Action::Cycle(target) => switch(target, What::Cycle).await,
-        Action::List(list) => self::list(list).await,
+        Action::Status(target) => switch(target, What::Status, config).await,
+        Action::Off(target) => switch(target, What::Off, config).await,
+        Action::On(target) => switch(target, What::On, config).await,
+        Action::Cycle(target) => switch(target, What::Cycle, config).await,
+        Action::List(list) => self::list(list, config).await,
     }
 }
 
@@ -180,69 +185,113 @@ enum What {
 struct Done {
     outcome: Outcome,
     proof: Option<FenceProof>,
+    /// Why the proof could not be kept.
+    lost: Option<String>,
 }
 
-async fn switch(target: &Target, what: What) -> Result<Exit, Failure> {
+/// Why nothing did.
+struct NotDone {
+    why: String,
+    readings: Vec<Reading>,
+}
+
+impl From<PowerError> for NotDone {
+    fn from(error: PowerError) -> Self {
+        Self { why: error.to_string(), readings: error.readings().to_vec() }
+    }
+}
+
+/// What is switched.
+struct Found {
+    device: Box<dyn Device>,
+    /// The host, and where proofs of it are kept; none of a device alone.
+    host: Option<(HostName, PathBuf)>,
+}
+
+async fn switch(target: &Target, what: What, config: Configured<'_>) -> Result<Exit, Failure> {
     let started = Instant::now();
-    let mut device = target.device(what)?;
-    let name = device.name();
-    let result = carry_out(device.as_mut(), target, what).await;
+    let mut found = target.find(what, config)?;
+    let name = found.device.name();
+    let result = carry_out(&mut found, target.timeout, what).await;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
-    let report = Report {
-        host: target.host.as_ref(),
-        device: &name,
-        state: None,
-        readings: &[],
-        elapsed_ms,
-        proof: None,
-        error: None,
-    };
+    let host = found.host.as_ref().map(|(host, _)| host);
+    let report =
+        Report { host, device: &name, state: None, readings: &[], elapsed_ms, proof: None, error: None };
     let done = match result {
         Ok(done) => done,
-        Err(error) if target.json => {
-            print_json(&Report { readings: error.readings(), error: Some(error.to_string()), ..report })?;
+        Err(NotDone { why, readings }) if target.json => {
+            print_json(&Report { readings: &readings, error: Some(why), ..report })?;
             return Ok(Exit::Failed);
         }
-        Err(error) => return Err(Failure::failed(error)),
+        Err(NotDone { why, .. }) => return Err(Failure::failed(why)),
     };
-    let Done { outcome, proof } = &done;
+    let Done { outcome, proof, lost } = &done;
     if target.json {
-        let (state, readings) = (Some(outcome.state), &outcome.readings);
-        print_json(&Report { state, readings, proof: proof.as_ref(), ..report })?;
+        let (state, readings, error) = (Some(outcome.state), &outcome.readings, lost.clone());
+        print_json(&Report { state, readings, proof: proof.as_ref(), error, ..report })?;
     } else {
         let already = if outcome.already && what != What::Status { "already " } else { "" };
-        let host = target.host.as_ref().map(|host| format!("{host}, ")).unwrap_or_default();
+        let host = host.map(|host| format!("{host}, ")).unwrap_or_default();
         print(format!("{host}{name}: {already}{} ({elapsed_ms} ms)\n", outcome.state).as_bytes())?;
+        if let Some(lost) = lost {
+            complain(lost);
+        }
     }
     Ok(match (what, outcome.state) {
+        _ if lost.is_some() => Exit::Failed,
         (What::Status, PowerState::Off) => Exit::Off,
         (What::Status, PowerState::Changing) => Exit::Failed,
         _ => Exit::Ok,
     })
 }
 
-async fn carry_out(device: &mut dyn Device, target: &Target, what: What) -> Result<Done, PowerError> {
-    let within = target.timeout;
-    let outcome = match (what, &target.host) {
-        (What::Off, Some(host)) => {
-            let (outcome, proof) = power::off_with_proof(device, host, within).await?;
-            return Ok(Done { outcome, proof: Some(proof) });
+async fn carry_out(found: &mut Found, within: Duration, what: What) -> Result<Done, NotDone> {
+    let device = found.device.as_mut();
+    let outcome = match (what, &found.host) {
+        (What::Off, Some((host, ledger))) => {
+            let (outcome, proven) = power::off_with_proof(device, host, within).await?;
+            let kept = proof::record(ledger, &proven);
+            let lost = kept
+                .err()
+                .map(|error| format!("{host} is off, and the proof of it could not be kept: {error}"));
+            return Ok(Done { outcome, proof: Some(proven), lost });
+        }
+        (What::On | What::Cycle, Some((host, ledger))) => {
+            // Before: a host that may be on must not be proven off.
+            proof::end(ledger, host).map_err(|error| NotDone {
+                why: format!("not switched on, as the proof that {host} is off cannot be ended: {error}"),
+                readings: Vec::new(),
+            })?;
+            if what == What::On {
+                power::confirm_on(device, within).await
+            } else {
+                power::cycle(device, within).await
+            }
         }
         (What::Off, None) => power::switch_off(device, within).await,
         (What::Status, _) => power::status(device, within).await,
-        (What::On, _) => power::confirm_on(device, within).await,
-        (What::Cycle, _) => power::cycle(device, within).await,
+        (What::On, None) => power::confirm_on(device, within).await,
+        (What::Cycle, None) => power::cycle(device, within).await,
     };
-    outcome.map(|outcome| Done { outcome, proof: None })
+    Ok(Done { outcome: outcome?, proof: None, lost: None })
+}
+
+/// The map that was named, else that of the configuration.
+fn map_of(named: Option<&PathBuf>, config: &Config) -> Result<Map, Failure> {
+    Map::load(named.unwrap_or(&config.files.map)).map_err(Failure::failed)
 }
 
 impl Target {
-    fn device(&self, what: What) -> Result<Box<dyn Device>, Failure> {
-        if let Some(host) = &self.host {
-            let map = Map::load(&self.map).map_err(Failure::failed)?;
-            let device = if what == What::Status { map.device(host) } else { map.own_device(host) };
-            return device.map_err(Failure::failed);
-        }
+    fn find(&self, what: What, config: Configured<'_>) -> Result<Found, Failure> {
+        let Some(host) = &self.host else { return Ok(Found { device: self.device()?, host: None }) };
+        let config = config()?;
+        let map = map_of(self.map.as_ref(), &config)?;
+        let (host, device) =
+            client::find(&config, &map, host, what != What::Status).map_err(Failure::failed)?;
+        Ok(Found { device, host: Some((host, config.files.proofs())) })
+    }
+
+    fn device(&self) -> Result<Box<dyn Device>, Failure> {
         let driver = match self.driver {
             Some(Driver::Agent) => map::Driver::Agent,
             Some(Driver::Redfish) => map::Driver::Redfish,
@@ -270,13 +319,16 @@ impl Target {
     }
 }
 
-async fn list(list: &List) -> Result<Exit, Failure> {
+async fn list(list: &List, config: Configured<'_>) -> Result<Exit, Failure> {
     #[derive(Serialize)]
     struct Hosts {
         hosts: Vec<Finding>,
     }
 
-    let map = Map::load(&list.map).map_err(Failure::failed)?;
+    let map = match &list.map {
+        Some(path) => Map::load(path).map_err(Failure::failed)?,
+        None => map_of(None, &config()?)?,
+    };
     let hosts =
         if list.check { map.validate_live(None, list.timeout, AT_ONCE).await } else { map.validate(None) };
     let bad = hosts.iter().any(|finding| finding.severity == Severity::Error);

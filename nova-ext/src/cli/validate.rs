@@ -1,7 +1,7 @@
 //! `nova-ha validate`: would recovery work? Looks, and changes nothing.
 #![allow(clippy::doc_markdown, reason = "some of these comments are what --help prints")]
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 use std::time::Duration;
 
@@ -12,7 +12,7 @@ use super::{Exit, Failure, print, print_json};
 use crate::cloud::{Cloud, Level};
 use crate::config::{Config, Names};
 use crate::handover::{Attributes, EVACUATE, Queue};
-use crate::hooks::{Hooks, Point};
+use crate::hooks::{Hooks, Point, leads_nowhere};
 use crate::ids::HostName;
 use crate::power::map::Severity;
 use crate::proof::signed::Signer;
@@ -78,8 +78,17 @@ pub(super) async fn run(options: &Options, config: &Config) -> Result<Exit, Fail
     let queue = Queue::new(config.files.queue()).check_writable();
     found.take("state", Level::Fail, "requests can be stored", queue);
     for point in Point::ALL {
-        if let Err(error) = Hooks::new(&config.hooks.folder, config.hooks.limit).at(point) {
-            found.add("hooks", Level::Warn, error.to_string());
+        match Hooks::new(&config.hooks.folder, config.hooks.limit).at(point) {
+            Ok(hooks) => {
+                for hook in hooks.iter().filter(|hook| leads_nowhere(hook)) {
+                    found.add(
+                        "hooks",
+                        Level::Warn,
+                        format!("{} is a link to nothing: it fails", hook.display()),
+                    );
+                }
+            }
+            Err(error) => found.add("hooks", Level::Warn, error.to_string()),
         }
     }
     let hosts = if options.offline { None } else { cloud(config, &mut found).await };
@@ -133,6 +142,11 @@ async fn power(options: &Options, config: &Config, hosts: Option<&BTreeSet<HostN
         }
         Err(error) => return found.add("power", Level::Fail, error.to_string()),
     };
+    // What is wrong with the names is said below.
+    let names = Names::new(&config.hosts).unwrap_or_default();
+    let called: BTreeMap<HostName, &HostName> =
+        hosts.into_iter().flatten().filter_map(|host| Some((map.name(&names, host)?, host))).collect();
+    let hosts = hosts.map(|hosts| (&names, hosts));
     let findings =
         if options.offline { map.validate(hosts) } else { map.validate_live(hosts, DEVICE, AT_ONCE).await };
     for finding in findings {
@@ -141,7 +155,11 @@ async fn power(options: &Options, config: &Config, hosts: Option<&BTreeSet<HostN
             Severity::Warning => Level::Warn,
             Severity::Error => Level::Fail,
         };
-        found.add("power", level, format!("{}: {}", finding.host, finding.text));
+        let host = match called.get(&finding.host) {
+            Some(host) if **host != finding.host => format!("{host} ({} in the map)", finding.host),
+            _ => finding.host.to_string(),
+        };
+        found.add("power", level, format!("{host}: {}", finding.text));
     }
 }
 

@@ -39,7 +39,7 @@ pub async fn ask_with(config: &Config, host: &str, proof: &FenceProof) -> Result
     if proof.host() != &host {
         return Err(ClientError::OtherHost { host, proven: proof.host().clone() });
     }
-    if serve::reads_on(config, &host).await? {
+    if !proof.evidence().leaves_power_on() && serve::reads_on(config, &host).await? {
         return Err(ClientError::IsOn(host));
     }
     // One that ended when the host was powered on does not come back.
@@ -129,7 +129,8 @@ pub async fn follow(
     let mut followed = Followed::new(&asked.host, incident, &asked.before);
     loop {
         // First, so that what was written before it was removed is read.
-        let open = queue.list()?.requests.iter().any(|one| one.id == incident);
+        let of_ours = |one: &Request| one.id == incident && one.wish == Wish::Evacuate;
+        let open = queue.list()?.requests.iter().any(of_ours);
         let entries = Journal::read(&config.files.state)?;
         // A journal that was moved aside and cleaned up begins again.
         seen = if seen > entries.len() { 0 } else { seen };

@@ -180,19 +180,22 @@ pub async fn force_up(config: &Config, host: &str, enable: bool) -> Result<State
     let host = in_nova(host, config, &cloud).await?;
     let mut service = cloud.compute_service(&host).await?;
     let mut already = true;
-    if service.forced_down {
+    let ours = service.disabled_reason.as_deref().is_some_and(|reason| reason.starts_with(OURS));
+    let enables = enable && !service.status_enabled && ours;
+    if service.forced_down || enables {
         let open = serve::open_evacuations(&cloud, &host).await.map_err(ClientError::Read)?;
         if open > 0 {
             return Err(ClientError::Open { host, open });
         }
         // Before: a host that may be on must not be proven off.
         proofs::end(&config.files.proofs(), &host)?;
+    }
+    if service.forced_down {
         let change = ServiceChange { forced_down: Some(false), ..ServiceChange::default() };
         service = cloud.set_service(service.id, &change).await?;
         already = false;
     }
-    let ours = service.disabled_reason.as_deref().is_some_and(|reason| reason.starts_with(OURS));
-    if enable && !service.status_enabled && ours {
+    if enables {
         let change = ServiceChange { enabled: Some(true), ..ServiceChange::default() };
         service = cloud.set_service(service.id, &change).await?;
         already = false;

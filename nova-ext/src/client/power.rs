@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{ClientError, hosts, proof};
-use crate::config::{Config, Names};
+use crate::config::{Config, NameError, Names};
 use crate::ids::HostName;
 use crate::power::map::Finding;
 use crate::power::{self, Device, Map, PowerState};
@@ -14,13 +14,40 @@ fn map(config: &Config) -> Result<Map, ClientError> {
     serve::map(config)?.ok_or_else(|| ClientError::NoMap(config.files.map.clone()))
 }
 
-/// The host, and its device. One that several hosts share can be read alone.
 fn device(config: &Config, host: &str, own: bool) -> Result<(HostName, Box<dyn Device>), ClientError> {
-    let host = hosts::known_here(host, config)?;
-    let name = Names::new(&config.hosts)?.power(&host).parse().unwrap_or_else(|_| host.clone());
-    let map = map(config)?;
-    let device = if own { map.own_device(&name) } else { map.device(&name) };
+    find(config, &map(config)?, host, own)
+}
+
+/// The host that a name of Nova, of the cluster or of the map means, as Nova calls it, and its device. One that several
+/// hosts share can be read alone.
+pub(crate) fn find(
+    config: &Config,
+    map: &Map,
+    name: &str,
+    own: bool,
+) -> Result<(HostName, Box<dyn Device>), ClientError> {
+    let names = Names::new(&config.hosts)?;
+    let host = named(config, &names, map, name)?;
+    // A map may have hosts as they were called here, unless the configuration calls them otherwise.
+    let asked = name.parse().ok().filter(|asked| names.node(&host).is_none() && map.entry(asked).is_ok());
+    let called = map.name(&names, &host).or(asked).unwrap_or_else(|| host.clone());
+    let device = if own { map.own_device(&called) } else { map.device(&called) };
     Ok((host, device?))
+}
+
+fn named(config: &Config, names: &Names, map: &Map, name: &str) -> Result<HostName, ClientError> {
+    let configured = names.configured(name);
+    if let (None, Some(host)) = (configured, names.of_power(name)) {
+        return Ok(host.clone());
+    }
+    let known = hosts::known_here(name, config);
+    if !matches!(known, Err(ClientError::Names(NameError::Unknown(_)))) {
+        return known;
+    }
+    // It is switched before Nova has it, or after.
+    let host = configured.cloned().map_or_else(|| name.parse(), Ok);
+    let in_map = |host: &HostName| map.name(names, host).is_some();
+    host.ok().filter(in_map).map_or(known, Ok)
 }
 
 /// What the device reads.

@@ -48,13 +48,13 @@ pub(crate) async fn vouch(config: &Config, host: &HostName, name: &str) -> Resul
 }
 
 /// Keeps a proof where the engine looks for it.
-pub(super) fn record(path: &Path, proof: &FenceProof) -> Result<(), ClientError> {
+pub(crate) fn record(path: &Path, proof: &FenceProof) -> Result<(), ClientError> {
     folder(path)?;
     Ok(Proofs::load(path)?.record(proof)?)
 }
 
 /// The host is on, or about to be: no proof of it holds any more.
-pub(super) fn end(path: &Path, host: &HostName) -> Result<(), ClientError> {
+pub(crate) fn end(path: &Path, host: &HostName) -> Result<(), ClientError> {
     folder(path)?;
     Ok(Proofs::load(path)?.powered_on(host, Stamp::now())?)
 }

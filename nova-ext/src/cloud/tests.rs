@@ -1,6 +1,6 @@
 //! The client against a cloud in this process.
 
-mod fake;
+pub(crate) mod fake;
 mod login;
 mod logs;
 mod nova;

@@ -75,6 +75,11 @@ impl Names {
         self.by_host.get(host).and_then(|host| host.power.as_deref()).unwrap_or(host.as_str())
     }
 
+    /// The host that has this name in the map of power devices, as far as the configuration says it.
+    pub fn of_power(&self, name: &str) -> Option<&HostName> {
+        self.by_host.values().find(|host| host.power.as_deref() == Some(name)).map(|host| &host.nova)
+    }
+
     /// The Nova host that a name stands for, among those that Nova has: the configuration's word, the same name, the
     /// name with the domain, or the one host with the same first label.
     pub fn resolve(
@@ -173,6 +178,8 @@ mod tests {
         let names = Names::new(&[host("c1", "remote-1", Some("bmc-7"))]).unwrap();
         assert_eq!(resolved(&names, "remote-1", None, &["c1", "remote-1"]).as_deref(), Ok("c1"));
         assert_eq!(names.power(&"c1".parse().unwrap()), "bmc-7");
+        assert_eq!(names.of_power("bmc-7").map(HostName::as_str), Some("c1"));
+        assert_eq!(names.of_power("c1"), None);
         assert_eq!(names.node(&"c1".parse().unwrap()).map(NodeName::as_str), Some("remote-1"));
         // It names one that Nova does not have: nothing else will do.
         assert!(resolved(&names, "remote-1", None, &["remote-1"]).is_err());

@@ -65,8 +65,10 @@ pub struct ServiceState {
     pub ours: bool,
     /// The reason, if it is disabled.
     pub reason: Option<String>,
-    /// When its record was last written.
+    /// When its record was last written, by Nova's clock.
     pub updated: Option<Stamp>,
+    /// When reading it began, by ours.
+    pub read: Stamp,
 }
 
 /// What happened.
@@ -74,7 +76,7 @@ pub struct ServiceState {
 pub enum Happened {
     /// Somebody wants a host back.
     Wanted(Wanted),
-    /// A host was fenced: it does not return.
+    /// A host was fenced: it does not return, until somebody wants it back again.
     Fenced(HostName),
     /// Hosts that are being evacuated.
     Evacuating(Vec<HostName>),
@@ -107,14 +109,14 @@ pub enum Do {
     ReadService(HostName),
     /// Read the evacuations from the host.
     ReadOpen(HostName),
-    /// Force it up.
-    ForceUp(HostName, ServiceId),
+    /// End the proofs of before the time at which it was on; force it up, unless it was proven off since.
+    ForceUp(HostName, ServiceId, Stamp),
     /// Run hooks and canary.
     Canary(HostName, IncidentId),
-    /// Enable it.
-    Enable(HostName, ServiceId),
-    /// It has returned: forget requests and attributes of it.
-    Forget(HostName),
+    /// End the proofs of before the time at which it was on; enable it, unless it was proven off since.
+    Enable(HostName, ServiceId, Stamp),
+    /// It has returned: end the proofs of before the time at which it was on; forget requests and attributes of it.
+    Forget(HostName, Option<Stamp>),
 }
 
 /// Where a host is on its way.
@@ -141,6 +143,9 @@ enum Step {
     /// It is being enabled.
     Enable,
 }
+
+/// Steps at which the service is read.
+const READS: &[Step] = &[Step::Power, Step::Compute, Step::ForceUp, Step::Up, Step::Enable];
 
 impl Step {
     fn says(self) -> &'static str {
@@ -186,9 +191,12 @@ struct One {
     busy: bool,
     /// When to do something next.
     due: Mono,
-    /// Whether the record was read before, and its time then.
-    was_read: bool,
-    first: Option<Stamp>,
+    /// The record's time when it was last read, and when that was.
+    last: Option<(Option<Stamp>, Stamp)>,
+    /// It could not be switched on: whether it runs all the same is looked at next.
+    look: bool,
+    /// Its nova-compute has reported after this time, by our clock: then the host was on.
+    alive: Option<Stamp>,
     service: Option<ServiceState>,
     trouble: Option<String>,
     /// Whether it was reported that the step takes too long.
@@ -262,15 +270,21 @@ impl Comebacks {
             }
             Happened::Quarantined(hosts) => self.quarantined = hosts,
             Happened::Tick => {}
-            Happened::Powered(host, read) => self.answer(&host, |it| match read {
+            Happened::Powered(host, read) => self.answer(&host, &[Step::Power], |it| match read {
                 Ok(()) => it.enter(Step::Compute, now),
-                Err(trouble) => it.again(trouble.why, now),
+                Err(trouble) => {
+                    it.look = true;
+                    it.again(trouble.why, now);
+                }
             }),
-            Happened::Service(host, read) => self.answer(&host, |it| match read {
-                Ok(service) => it.service(service, now),
-                Err(trouble) => it.again(trouble.why, now),
+            Happened::Service(host, read) => self.answer(&host, READS, |it| {
+                it.look = false;
+                match read {
+                    Ok(service) => it.service(service, now),
+                    Err(trouble) => it.again(trouble.why, now),
+                }
             }),
-            Happened::Open(host, read) => self.answer(&host, |it| match read {
+            Happened::Open(host, read) => self.answer(&host, &[Step::CleanUp], |it| match read {
                 Ok(0) => it.enter(Step::Quarantine, now),
                 // Nova itself does this at no other time.
                 Ok(open) => it.again(
@@ -283,8 +297,8 @@ impl Comebacks {
                 Err(trouble) => it.again(trouble.why, now),
             }),
             Happened::ForcedUp(host, read) => self.forced_up(&host, read, now),
-            Happened::Canary(host, result) => self.answer(&host, |it| match result {
-                Ok(()) => it.enter(Step::Enable, now),
+            Happened::Canary(host, result) => self.answer(&host, &[Step::Canary], |it| match result {
+                Ok(()) => it.enable(now),
                 Err(why) => {
                     it.again(why, now);
                     it.due = now + CANARY_AGAIN;
@@ -311,8 +325,9 @@ impl Comebacks {
             since: now,
             busy: false,
             due: now,
-            was_read: false,
-            first: None,
+            last: None,
+            look: false,
+            alive: None,
             service: None,
             trouble: None,
             reported: false,
@@ -324,11 +339,11 @@ impl Comebacks {
         self.hosts.insert(one.wanted.host.clone(), one);
     }
 
-    fn answer(&mut self, host: &HostName, what: impl FnOnce(&mut One)) {
+    fn answer(&mut self, host: &HostName, asked_at: &[Step], what: impl FnOnce(&mut One)) {
         let Some(one) = self.hosts.get_mut(host) else { return };
         one.busy = false;
-        // The answer to a question of before it failed again.
-        if one.step != Step::Evacuation {
+        // Else it is the answer to a question of before it failed again.
+        if asked_at.contains(&one.step) {
             what(one);
         }
     }
@@ -338,11 +353,11 @@ impl Comebacks {
             let event = Event::ForcedUp { host: host.clone(), request_id: request_id.clone() };
             self.out.push(Do::Record(one.wanted.incident, event));
         }
-        self.answer(host, |it| match read {
+        self.answer(host, &[Step::ForceUp], |it| match read {
             Ok(_) => it.enter(Step::Up, now),
-            // Somebody has evacuated from it since it was looked at: wait for the clean-up once more.
+            // Somebody has evacuated from it since it was looked at, or it has failed again.
             Err(trouble) => {
-                it.enter(Step::CleanUp, now);
+                it.anew(now);
                 it.again(trouble.why, now);
             }
         });
@@ -356,14 +371,17 @@ impl Comebacks {
                 }
                 self.returned(host);
             }
-            Err(trouble) => self.answer(host, |it| it.again(trouble.why, now)),
+            Err(trouble) => self.answer(host, &[Step::Enable], |it| {
+                it.service = None;
+                it.again(trouble.why, now);
+            }),
         }
     }
 
     fn returned(&mut self, host: &HostName) {
         if let Some(one) = self.hosts.remove(host) {
             self.out.push(Do::Record(one.wanted.incident, Event::Returned { host: host.clone() }));
-            self.out.push(Do::Forget(host.clone()));
+            self.out.push(Do::Forget(host.clone(), one.alive));
         }
     }
 
@@ -410,19 +428,20 @@ impl Comebacks {
         let order = match (one.step, service) {
             _ if !due => None,
             (Step::Evacuation | Step::Quarantine | Step::Queue, _) => None,
+            (Step::Power, _) if one.look => Some(Do::ReadService(host.clone())),
             (Step::Power, _) => Some(Do::PowerOn(host.clone())),
             (Step::Compute | Step::Up, _) | (Step::ForceUp | Step::Enable, None) => {
                 Some(Do::ReadService(host.clone()))
             }
             (Step::CleanUp, _) => Some(Do::ReadOpen(host.clone())),
-            (Step::ForceUp, Some(service)) => Some(Do::ForceUp(host.clone(), service.id)),
+            (Step::ForceUp, Some(service)) => one.alive.map(|at| Do::ForceUp(host.clone(), service.id, at)),
             (Step::Canary, _) if rules.canary => Some(Do::Canary(host.clone(), incident)),
             (Step::Canary, _) => {
-                one.enter(Step::Enable, now);
+                one.enable(now);
                 None
             }
             (Step::Enable, Some(service)) if !service.enabled && service.ours => {
-                Some(Do::Enable(host.clone(), service.id))
+                one.alive.map(|at| Do::Enable(host.clone(), service.id, at))
             }
             // Enabled already, or disabled by somebody else: that is theirs to undo.
             (Step::Enable, Some(service)) => {
@@ -432,8 +451,9 @@ impl Comebacks {
         };
         one.busy = order.is_some();
         let again = one.step == Step::Enable && before == Step::Canary;
-        self.out.extend(order);
+        // Written down before it is done.
         self.tell(host, now);
+        self.out.extend(order);
         if again {
             self.go_on(host, now);
         }
@@ -463,7 +483,23 @@ impl One {
     fn back_to_the_beginning(&mut self, now: Mono) {
         self.enter(Step::Evacuation, now);
         self.wanted.power_on = false;
-        (self.was_read, self.first, self.service) = (false, None, None);
+        self.forget();
+    }
+
+    /// It has to report once more.
+    fn anew(&mut self, now: Mono) {
+        self.enter(Step::Compute, now);
+        self.forget();
+    }
+
+    fn forget(&mut self) {
+        (self.last, self.alive, self.service, self.look) = (None, None, None, false);
+    }
+
+    /// Its service is read once more before it is enabled: somebody may have disabled it meanwhile.
+    fn enable(&mut self, now: Mono) {
+        self.enter(Step::Enable, now);
+        self.service = None;
     }
 
     fn again(&mut self, why: String, now: Mono) {
@@ -476,24 +512,27 @@ impl One {
     }
 
     fn service(&mut self, service: ServiceState, now: Mono) {
-        let (up, forced_down, updated) = (service.up, service.forced_down, service.updated);
+        // Its own reports alone write the record: nobody else has a reason to.
+        if let Some((updated, read)) = self.last
+            && service.updated > updated
+        {
+            self.alive = Some(read);
+        }
+        self.last = Some((service.updated, service.read));
+        let (up, forced_down) = (service.up, service.forced_down);
         self.service = Some(service);
         match self.step {
+            // Somebody else has switched it on.
+            Step::Power if self.alive.is_some() => self.enter(Step::Compute, now),
             // Nobody has forced it down, or somebody has forced it up: nothing is left to clean up for.
             Step::Compute if !forced_down => self.enter(Step::Up, now),
-            Step::Compute => {
-                if !self.was_read {
-                    (self.was_read, self.first) = (true, updated);
-                }
-                // Its own reports alone write the record: nobody else has a reason to.
-                if updated > self.first {
-                    self.enter(Step::CleanUp, now);
-                } else {
-                    self.again("nova-compute does not report: is it started?".into(), now);
-                }
-            }
-            Step::Up if up => self.enter(Step::Canary, now),
-            Step::Up if forced_down => self.enter(Step::CleanUp, now),
+            Step::Compute if self.alive.is_some() => self.enter(Step::CleanUp, now),
+            Step::Compute => self.again("nova-compute does not report: is it started?".into(), now),
+            // It was fenced again.
+            Step::Up | Step::Enable if forced_down => self.anew(now),
+            // Nova takes one that has died for up for a while.
+            Step::Up if up && self.alive.is_some() => self.enter(Step::Canary, now),
+            Step::Up if up => self.again("its nova-compute has to report once more".into(), now),
             Step::Up => self.again("Nova takes it for down".into(), now),
             Step::ForceUp | Step::Enable => self.due = now,
             _ => {}

@@ -3,19 +3,18 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::flapping::{Changed, Flapping, Record};
 use super::gates;
 use super::incident::{Incident, Phase, Summary};
 use super::journal::{Event, Gate};
 use super::limit::Limiter;
 use super::shared::{Shared, Timer};
 use super::values::{Action, Answer, ControlPlane, Input, Maintenance, Mono, Now, Read, Request};
-use crate::ids::{HostName, IncidentId, ServerId};
+use crate::ids::{HostName, IncidentId, ProofId, ServerId};
 use crate::policy::Policy;
 
 /// Between looks at the control plane.
 const CONTROL: Duration = Duration::from_secs(5);
-/// Hosts that failed within so long failed at once.
-const AT_ONCE: Duration = Duration::from_secs(600);
 
 /// What an engine is set up with.
 #[derive(Debug, Clone)]
@@ -59,8 +58,7 @@ impl Engine {
             frozen: None,
             maintenance: Maintenance::default(),
             go_ahead: BTreeSet::new(),
-            quarantine: BTreeSet::new(),
-            failures: Vec::new(),
+            flapping: Flapping::default(),
             ended: VecDeque::new(),
         };
         Self { shared, incidents: Vec::new() }
@@ -107,7 +105,12 @@ impl Engine {
 
     /// Hosts that stay out of service until the operator releases them.
     pub fn quarantine(&self) -> &BTreeSet<HostName> {
-        &self.shared.quarantine
+        self.shared.flapping.quarantine()
+    }
+
+    /// What another controller has to know of the hosts that failed.
+    pub fn failures(&self, now: Now) -> BTreeMap<HostName, Record> {
+        self.shared.flapping.records(now.wall, &self.shared.policy.gates)
     }
 
     fn take_up(&mut self, request: Request) -> Answer {
@@ -122,9 +125,11 @@ impl Engine {
         }
         self.shared.record(incident, Event::TakenUp { host: host.clone(), by });
         self.shared.record(incident, Event::proved(&proof));
-        self.failed(incident, &host);
+        self.failed(incident, &host, proof.id());
         self.shared.off.insert(host.clone());
-        self.incidents.push(Incident::new(incident, host, Some(proof)));
+        let mut one = Incident::new(incident, host, Some(proof), self.shared.now.mono);
+        one.watch_proof(&mut self.shared);
+        self.incidents.push(one);
         self.shared.at(Duration::ZERO, Timer::Phase(incident));
         self.shared.at(Duration::ZERO, Timer::Control);
         // What was on its way to this host has nobody to work on it any more.
@@ -140,16 +145,26 @@ impl Engine {
     }
 
     /// Counts a failure of a host, and puts it into quarantine if there are too many.
-    fn failed(&mut self, incident: IncidentId, host: &HostName) {
+    fn failed(&mut self, incident: IncidentId, host: &HostName, proof: ProofId) {
         let shared = &mut self.shared;
-        let (now, rules) = (shared.now.wall, shared.policy.gates);
-        let span = Duration::from_secs(rules.flap_seconds.into());
-        shared.failures.retain(|(_, at)| now.since(*at) <= span);
-        shared.failures.push((host.clone(), now));
-        let lately = shared.failures.iter().filter(|(failed, _)| failed == host).count();
-        if let Some(why) = gates::flaps(lately, &rules).filter(|_| shared.quarantine.insert(host.clone())) {
+        let now = shared.now.wall;
+        shared.flapping.failed(incident, host, now);
+        shared.flapping.proved(incident, proof);
+        if let Some(why) = shared.flapping.judge(host, now, &shared.policy.gates) {
             shared.record(incident, Event::Quarantined { host: host.clone(), why });
         }
+    }
+
+    /// Takes in what another controller knows, and writes down what that changes.
+    fn elsewhere(&mut self, host: HostName, record: Record) {
+        let event = match self.shared.flapping.merge(&host, record) {
+            Some(Changed::Quarantined) => {
+                Event::Quarantined { host, why: "it failed too often, as another controller has seen".into() }
+            }
+            Some(Changed::Released) => Event::Released { host, by: "another controller".into() },
+            None => return,
+        };
+        self.shared.record(IncidentId::new_random(), event);
     }
 
     fn input(&mut self, input: Input) {
@@ -162,15 +177,17 @@ impl Engine {
                 }
             }
             Input::Control(read) => self.control(read),
-            Input::Proof { host, read } => {
+            Input::Proof { host, begun, read } => {
                 let open = self.incidents.iter_mut().find(|one| one.host == host && one.is_on());
                 if let Some(one) = open {
-                    one.proven(read, &mut self.shared);
+                    one.proven(begun, read, &mut self.shared);
                 }
             }
-            Input::PoweredOn { host } => {
+            Input::PoweredOn { host, since } => {
                 let open = self.incidents.iter_mut().find(|one| one.host == host && one.is_on());
-                if let Some(one) = open {
+                // One that was proven off after that has failed again.
+                let holds = |one: &Incident| one.proof.as_ref().is_some_and(|proof| proof.at() > since);
+                if let Some(one) = open.filter(|one| !holds(one)) {
                     one.host_is_back("it was powered on", &mut self.shared);
                 }
             }
@@ -179,14 +196,16 @@ impl Engine {
                 self.shared.maintenance = maintenance;
                 self.shared.go_ahead = go_ahead;
                 for host in released {
-                    self.shared.quarantine.remove(&host);
-                    self.shared.failures.retain(|(failed, _)| *failed != host);
+                    self.shared.flapping.release(&host, self.shared.now.wall);
                 }
             }
+            Input::Failures { host, record } => self.elsewhere(host, record),
             Input::Service { incident, read } => self.with(incident, |one, shared| one.service(read, shared)),
             Input::Inventory { incident, begun, read } => {
-                let ran = read.as_ref().map(|(inventory, _)| inventory.host.clone());
-                let ran = ran.map(|host| self.passed_on(&host, incident)).unwrap_or_default();
+                // An incident that has ended meanwhile takes nothing over.
+                let waits = self.incidents.iter().any(|one| one.id == incident && one.awaits_inventory());
+                let host = read.as_ref().ok().filter(|_| waits).map(|(inventory, _)| inventory.host.clone());
+                let ran = host.map(|host| self.passed_on(&host, incident)).unwrap_or_default();
                 self.with(incident, |one, shared| one.inventory(begun, read, &ran, shared));
             }
             Input::Rows { incident, begun, read } => {
@@ -224,8 +243,7 @@ impl Engine {
     /// Hosts that are down at once: those with an incident, and those that failed a short time ago.
     fn down(&self) -> usize {
         let now = self.shared.now.wall;
-        let lately =
-            self.shared.failures.iter().filter(|(_, at)| now.since(*at) <= AT_ONCE).map(|(host, _)| host);
+        let lately = self.shared.flapping.at_once(now);
         let open = self.incidents.iter().filter(|one| one.phase != Phase::Ended).map(|one| &one.host);
         lately.chain(open).collect::<BTreeSet<_>>().len()
     }
@@ -273,7 +291,7 @@ impl Engine {
                     }
                 });
             }
-            Timer::Proof(incident) => self.with(incident, Incident::check_proof),
+            Timer::Proof(incident) => self.with(incident, Incident::proof_due),
             Timer::Control => {
                 if !self.shared.control_busy && !self.incidents.is_empty() {
                     self.shared.control_busy = true;

@@ -7,6 +7,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use super::core::Engine;
+use super::flapping::Flapping;
 use super::incident::Incident;
 use super::journal::{Entry, Event, Outcome};
 use super::server::{Judgement, Known, Stage, Way};
@@ -14,15 +15,13 @@ use super::shared::Timer;
 use super::values::{Action, Mono, Now, RowState};
 use crate::ids::{HostName, IncidentId, ServerId};
 use crate::plan::Move;
-use crate::stamp::Stamp;
 
 /// What a journal says.
 #[derive(Debug, Default)]
 pub struct Past {
     incidents: BTreeMap<IncidentId, Story>,
     order: Vec<IncidentId>,
-    failures: Vec<(HostName, Stamp)>,
-    quarantine: Vec<HostName>,
+    flapping: Flapping,
     ended: Vec<(IncidentId, Outcome)>,
 }
 
@@ -60,17 +59,15 @@ pub fn past<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Past {
                 let story = past.incidents.entry(*incident).or_default();
                 story.host = Some(host.clone());
                 past.order.push(*incident);
-                past.failures.push((host.clone(), *at));
+                past.flapping.failed(*incident, host, *at);
             }
+            Event::Proved { proof, .. } => past.flapping.proved(*incident, *proof),
             Event::Ended { outcome, .. } => {
                 past.incidents.remove(incident);
                 past.ended.push((*incident, *outcome));
             }
-            Event::Quarantined { host, .. } => past.quarantine.push(host.clone()),
-            Event::Released { host, .. } => {
-                past.quarantine.retain(|one| one != host);
-                past.failures.retain(|(one, _)| one != host);
-            }
+            Event::Quarantined { host, .. } => drop(past.flapping.put(host, *at)),
+            Event::Released { host, .. } => past.flapping.release(host, *at),
             event => {
                 if let Some(story) = past.incidents.get_mut(incident) {
                     story.add(event);
@@ -88,6 +85,11 @@ impl Story {
                 self.left_out = *left_out;
                 self.newest = Some(*newest_migration);
             }
+            // A plan that was not finished is made again: nothing is left of it.
+            Event::Resumed { .. } if self.newest.is_none() => {
+                self.servers.clear();
+                self.index.clear();
+            }
             Event::Queued { server, name, ran, priority, group, why } => {
                 let one = Move {
                     server: *server,
@@ -101,14 +103,9 @@ impl Story {
                 let place = u32::try_from(self.servers.len()).unwrap_or(u32::MAX);
                 let mut told = Told { way: Way::new(&one, place, Mono::ZERO), asked: false };
                 told.way.ran_unknown = ran.is_none();
-                // A second plan replaces a first that was not finished.
-                match self.index.get(server).and_then(|at| self.servers.get_mut(*at)) {
-                    Some((_, known)) if self.newest.is_none() => *known = told,
-                    Some(_) => {}
-                    None => {
-                        self.index.insert(*server, self.servers.len());
-                        self.servers.push((*server, told));
-                    }
+                if !self.index.contains_key(server) {
+                    self.index.insert(*server, self.servers.len());
+                    self.servers.push((*server, told));
                 }
             }
             event => {
@@ -193,12 +190,11 @@ impl Engine {
     /// Goes on with what the journal says had not ended. Before any request, so that nothing is taken up twice.
     pub fn resume(&mut self, past: Past, now: Now) -> Vec<Action> {
         self.shared.now = now;
-        let Past { mut incidents, order, failures, quarantine, ended } = past;
+        let Past { mut incidents, order, flapping, ended } = past;
         for (incident, outcome) in ended {
             self.shared.remember_end(incident, outcome);
         }
-        self.shared.failures = failures;
-        self.shared.quarantine = quarantine.into_iter().collect();
+        self.shared.flapping = flapping;
         for id in order {
             let Some(story) = incidents.remove(&id) else { continue };
             let Some(host) = story.host.clone() else { continue };
@@ -213,7 +209,7 @@ impl Engine {
 
     fn remember(&mut self, id: IncidentId, host: HostName, story: Story) -> Incident {
         let shared = &mut self.shared;
-        let mut incident = Incident::new(id, host, None);
+        let mut incident = Incident::new(id, host, None, shared.now.mono);
         // Without a finished plan nothing was asked for: it is made anew.
         let Some(newest) = story.newest else { return incident };
         incident.planned = true;

@@ -1,24 +1,21 @@
 //! Carries out what the engine decides: calls with deadlines, the journal before anything it announces, and the clock.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep_until, timeout, timeout_at};
 use tracing::{debug, error, info, warn};
 
 use super::core::{Engine, Settings};
-use super::incident::Summary;
 use super::journal::{Entry, Event, Journal, JournalError, Outcome};
 use super::metrics::Counters;
 use super::nova::{Compute, Seen};
+pub use super::orders::{Order, Status};
 use super::resume::past;
-use super::values::{
-    Action, Answer, Fate, Input, Maintenance, Now, Point, PostFailed, Read, Request, Trouble,
-};
+use super::values::{Action, Answer, Fate, Input, Now, Point, PostFailed, Read, Trouble};
 use crate::ids::{HostName, IncidentId, ServerId};
 use crate::proof::FenceProof;
 use crate::stamp::Stamp;
@@ -37,8 +34,6 @@ const DISK: Duration = Duration::from_secs(30);
 const STATUS: Duration = Duration::from_millis(500);
 /// For answers that are on their way when it is to end.
 const LAST: Duration = Duration::from_secs(10);
-/// What was not answered may still come to something for so long.
-const UNHEARD: Duration = Duration::from_secs(60);
 /// Hooks that nobody waits for, at a time.
 const HOOKS_AT_ONCE: usize = 8;
 
@@ -79,65 +74,6 @@ impl Hooks for NoHooks {
     }
 }
 
-/// What can be asked of a running engine.
-#[derive(Debug)]
-pub enum Order {
-    /// Move the servers of a host.
-    Request {
-        /// The host and the proof.
-        request: Request,
-        /// What happened before, for the journal.
-        story: Vec<Entry>,
-        /// Answered as soon as the journal has it.
-        taken: oneshot::Sender<Answer>,
-        /// Answered when it has ended.
-        ended: oneshot::Sender<Outcome>,
-    },
-    /// The operator's switches, as they are now.
-    Switches {
-        /// Why everything is frozen, if it is.
-        frozen: Option<String>,
-        /// What is in maintenance.
-        maintenance: Maintenance,
-        /// Hosts that are really down, however many there are.
-        go_ahead: BTreeSet<HostName>,
-        /// Hosts released from quarantine, and by whom.
-        released: Vec<(HostName, String)>,
-    },
-    /// The host was powered on, or is about to be.
-    PoweredOn {
-        /// The host.
-        host: HostName,
-    },
-    /// Something that happened elsewhere, for the journal.
-    Note(Entry),
-    /// Another controller is to go on.
-    Leave,
-    /// Nova says that something has happened to a server.
-    Heard {
-        /// The server.
-        server: ServerId,
-    },
-}
-
-/// What a running engine is at.
-#[derive(Debug, Clone, Default, PartialEq, Serialize)]
-pub struct Status {
-    /// Incidents that have not ended.
-    pub incidents: Vec<Summary>,
-    /// Evacuations in flight.
-    pub in_flight: u32,
-    /// Evacuations that may be in flight.
-    pub limit: u32,
-    /// Hosts in quarantine.
-    pub quarantine: BTreeSet<HostName>,
-    /// Whether the operator has frozen it.
-    pub frozen: bool,
-    /// What has happened since it began.
-    #[serde(skip)]
-    pub counters: Counters,
-}
-
 /// Why an engine cannot go on.
 #[derive(Debug, thiserror::Error)]
 pub enum RunError {
@@ -170,6 +106,7 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
     let begun = Instant::now();
     let now = move || Now { mono: begun.elapsed(), wall: Stamp::now() };
     let (journal, entries) = journal;
+    let unheard_for = Duration::from_secs(settings.policy.patience.unheard_seconds.into());
     let mut runner = Runner {
         engine: Engine::new(settings, now()),
         journal: Some(journal),
@@ -185,6 +122,8 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
         frozen: false,
         posting: 0,
         unheard: None,
+        unheard_for,
+        tell: true,
         begun,
     };
     let past = past(&entries);
@@ -193,7 +132,7 @@ pub async fn run<C: Compute, P: Proofs, H: Hooks>(
     runner.carry_out(actions).await?;
     let mut told = Instant::now();
     loop {
-        if told.elapsed() >= STATUS || runner.engine.is_idle() {
+        if told.elapsed() >= STATUS || runner.engine.is_idle() || std::mem::take(&mut runner.tell) {
             status.send_replace(Arc::new(runner.status()));
             told = Instant::now();
         }
@@ -241,6 +180,10 @@ struct Runner<C, P, H> {
     posting: usize,
     /// When one was last given up without an answer.
     unheard: Option<Instant>,
+    /// What was not answered may still come to something for so long.
+    unheard_for: Duration,
+    /// Something has changed that others must know at once.
+    tell: bool,
     begun: Instant,
 }
 
@@ -261,6 +204,8 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
                     Answer::Ended(outcome) => drop(ended.send(outcome)),
                 }
                 self.carry_out(actions).await?;
+                // Before anybody lets the host return.
+                self.tell = true;
                 let _ = taken.send(answer);
             }
             Order::Switches { frozen, maintenance, go_ahead, released } => {
@@ -278,11 +223,22 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
                 let actions = self.engine.handle(input, now);
                 self.carry_out(actions).await?;
             }
-            Order::PoweredOn { host } => {
-                let actions = self.engine.handle(Input::PoweredOn { host }, now);
+            Order::PoweredOn { host, since } => {
+                let actions = self.engine.handle(Input::PoweredOn { host, since }, now);
                 self.carry_out(actions).await?;
             }
-            Order::Note(entry) => self.write(vec![entry]).await?,
+            Order::Failures { records, known } => {
+                for (host, record) in records {
+                    let actions = self.engine.handle(Input::Failures { host, record }, now);
+                    self.carry_out(actions).await?;
+                }
+                self.tell = true;
+                let _ = known.send(());
+            }
+            Order::Note { entry, written } => {
+                self.write(vec![entry]).await?;
+                let _ = written.send(());
+            }
             Order::Heard { server } => {
                 let actions = self.engine.handle(Input::Heard { server }, now);
                 self.carry_out(actions).await?;
@@ -304,7 +260,7 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
 
     /// Whether Nova shows all that was asked for: nothing may still come of what was not answered.
     fn is_all_in_nova(&self) -> bool {
-        self.posting == 0 && self.unheard.is_none_or(|at| at.elapsed() > UNHEARD)
+        self.posting == 0 && self.unheard.is_none_or(|at| at.elapsed() > self.unheard_for)
     }
 
     /// Hears the answers to requests that are on their way, and writes them down. Nothing more is begun.
@@ -492,7 +448,7 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
                 let proofs = Arc::clone(&self.proofs);
                 self.spawn(async move {
                     let read = within(PROOF, proofs.current(&host)).await;
-                    Report::Input(Input::Proof { host, read })
+                    Report::Input(Input::Proof { host, begun, read })
                 });
             }
             Action::Hook { incident, host, point, server } => {
@@ -529,6 +485,7 @@ impl<C: Compute, P: Proofs, H: Hooks> Runner<C, P, H> {
             in_flight,
             limit,
             quarantine: self.engine.quarantine().clone(),
+            failures: self.engine.failures(Now { mono: self.begun.elapsed(), wall: Stamp::now() }),
             frozen: self.frozen,
             counters: self.counters.clone(),
         }

@@ -3,13 +3,13 @@
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use std::time::Duration;
 
+use super::flapping::Flapping;
 use super::gates::Facts;
 use super::journal::{Event, Outcome};
 use super::limit::Limiter;
 use super::values::{Action, ControlPlane, Maintenance, Mono, Now};
 use crate::ids::{HostName, IncidentId, ServerId};
 use crate::policy::Policy;
-use crate::stamp::Stamp;
 
 /// Looks at servers at a time.
 const LOOKS: usize = 16;
@@ -57,9 +57,7 @@ pub(super) struct Shared {
     pub(super) frozen: Option<String>,
     pub(super) maintenance: Maintenance,
     pub(super) go_ahead: BTreeSet<HostName>,
-    pub(super) quarantine: BTreeSet<HostName>,
-    /// When which host failed, as far back as is of interest.
-    pub(super) failures: Vec<(HostName, Stamp)>,
+    pub(super) flapping: Flapping,
     /// How the last incidents ended, the oldest first.
     pub(super) ended: VecDeque<(IncidentId, Outcome)>,
 }

@@ -47,7 +47,8 @@ pub(super) struct World {
     pub(super) forced_down: BTreeSet<HostName>,
     /// Hosts of which a proof is found when it is looked for.
     pub(super) off: BTreeSet<HostName>,
-    proofs: BTreeMap<HostName, FenceProof>,
+    /// The proofs; one that is taken away is made anew by the next failure.
+    pub(super) proofs: BTreeMap<HostName, FenceProof>,
     /// Servers that were asked for while a first request was alive.
     pub(super) doubled: Vec<ServerId>,
     /// Servers that were asked for, and how often.
@@ -55,6 +56,9 @@ pub(super) struct World {
     pub(super) most_alive: usize,
     pub(super) most_starting: usize,
     pub(super) actions: Vec<Action>,
+    /// So much longer it takes to reset a server, and to read migrations.
+    pub(super) reset_takes: Duration,
+    pub(super) rows_take: Duration,
     /// Decides what goes wrong, by number and call.
     pub(super) faults: Faults,
     /// Crash after so many journal entries.
@@ -94,6 +98,8 @@ impl World {
             most_alive: 0,
             most_starting: 0,
             actions: Vec::new(),
+            reset_takes: Duration::ZERO,
+            rows_take: Duration::ZERO,
             faults: Box::new(|_, _| None),
             crash_at: None,
             crashed: false,
@@ -252,7 +258,11 @@ impl World {
     }
 
     fn reply(&mut self, input: Input) {
-        let latency = self.jitter(20, 80);
+        self.reply_after(Duration::ZERO, input);
+    }
+
+    fn reply_after(&mut self, longer: Duration, input: Input) {
+        let latency = self.jitter(20, 80) + longer;
         self.push(latency, Ev::Reply(self.answers_to, input));
     }
 
@@ -290,7 +300,7 @@ impl World {
             }
             Action::ReadRows { incident, host } => {
                 let read = lost.map_or_else(|| Ok(self.rows_of(&host)), Err);
-                self.reply(Input::Rows { incident, begun, read });
+                self.reply_after(self.rows_take, Input::Rows { incident, begun, read });
             }
             Action::Post { incident, server, proof } => {
                 let result = self.post(server, proof.host(), fault);
@@ -305,7 +315,7 @@ impl World {
                     guest.vm_state = "active";
                     guest.task = None;
                 });
-                self.reply(Input::Told { incident, server, read });
+                self.reply_after(self.reset_takes, Input::Told { incident, server, read });
             }
             Action::Start { incident, server } => {
                 let fits = self.guests.get(&server).is_some_and(|guest| {
@@ -333,8 +343,9 @@ impl World {
                 self.reply(Input::Control(lost.map_or(Ok(plane), Err)));
             }
             Action::CheckProof { host } => {
-                let read = Ok(self.off.contains(&host).then(|| self.proofs.get(&host).cloned()).flatten());
-                self.reply(Input::Proof { host, read });
+                let known = self.off.contains(&host).then(|| self.proofs.get(&host).cloned()).flatten();
+                let read = lost.map_or(Ok(known), Err);
+                self.reply(Input::Proof { host, begun, read });
             }
             Action::Hook { incident, point, .. } => {
                 if point.is_waited_for() {

@@ -1,5 +1,8 @@
 //! Whole incidents against the simulated cloud, in virtual time.
 
+mod back;
+mod resets;
+
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
@@ -7,6 +10,7 @@ use super::journal::{Event, Gate, Outcome, Verdict};
 use super::sim::{Fault, World, host, server_id};
 use super::values::*;
 use crate::policy::{Mode, Policy};
+use crate::stamp::Stamp;
 
 const HOUR: Duration = Duration::from_secs(3600);
 
@@ -216,7 +220,7 @@ fn a_host_that_comes_back_and_fails_again_is_a_new_incident() {
     let mut world = world(100, true);
     world.request("c1");
     world.run_until(HOUR, |world| world.posts.len() >= 15);
-    world.input(Input::PoweredOn { host: host("c1") });
+    world.input(Input::PoweredOn { host: host("c1"), since: Stamp::now() });
     assert_eq!(world.count(|event| matches!(event, Event::ProofEnded { .. })), 1);
     let Answer::TakenUp(_) = world.request("c1") else { panic!("it is new") };
     world.run(HOUR);
@@ -307,6 +311,7 @@ fn the_third_failure_in_an_hour_is_quarantine() {
     let mut world = world(2, true);
     for n in 0..3 {
         assert!(world.engine.quarantine().is_empty(), "{n}");
+        world.proofs.clear();
         world.request("c1");
         world.run(HOUR);
         for guest in world.guests.values_mut() {
@@ -375,7 +380,7 @@ fn what_the_source_calls_completed_is_followed_to_its_end() {
     world.run_until(HOUR, |world| world.rows.iter().filter(|one| one.row.destination.is_some()).count() == 6);
     assert_eq!(world.alive(), 6);
     world.source_starts("c1", Duration::from_secs(120));
-    world.input(Input::PoweredOn { host: host("c1") });
+    world.input(Input::PoweredOn { host: host("c1"), since: Stamp::now() });
     world.run(HOUR);
     world.check_all_well("completed too early");
     assert_eq!(world.posts.values().copied().collect::<Vec<_>>(), [1; 6]);

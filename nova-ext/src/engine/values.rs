@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
+use super::flapping::Record;
 use super::journal::{Event, Outcome};
 use crate::ids::{HostName, IncidentId, MigrationId, ServerId, ServiceId};
 use crate::plan::{Inventory, VmState};
@@ -300,13 +301,24 @@ pub enum Input {
     Proof {
         /// The host.
         host: HostName,
+        /// When looking began.
+        begun: Mono,
         /// The proof that holds; none if the host is not known to be off any more.
         read: Read<Option<FenceProof>>,
     },
-    /// A host was powered on, or is about to be.
+    /// A host was powered on, or is about to be: proofs of before do not hold any more.
     PoweredOn {
         /// The host.
         host: HostName,
+        /// When.
+        since: Stamp,
+    },
+    /// What another controller knows of a host's failures.
+    Failures {
+        /// The host.
+        host: HostName,
+        /// What is known.
+        record: Record,
     },
     /// Hooks that are waited for have run.
     Hooked {

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::incident::{FRESH, Incident, Phase};
+use super::incident::{Incident, Phase};
 use super::journal::Event;
 use super::limit::Ending;
 use super::server::{Judgement, Stage};
@@ -27,7 +27,6 @@ impl Incident {
         if self.phase != Phase::Running || self.proof.is_none() {
             return None;
         }
-        let waited = self.rows_begun.map_or(Duration::ZERO, |begun| shared.now.mono.saturating_sub(begun));
         self.queue
             .iter()
             .filter_map(|(_, server)| Some((*server, self.ways.get(server)?)))
@@ -36,9 +35,7 @@ impl Incident {
                 shared.to_stopped
                     || shared.group_may_go(way.group.as_deref(), shared.now.mono.saturating_sub(way.queued))
             })
-            .filter(|(_, way)| {
-                waited <= FRESH && self.rows_begun.is_some_and(|begun| begun >= way.fresh_after)
-            })
+            .filter(|(_, way)| self.has_read_since(way.fresh_after, shared.now.mono))
             .map(|(server, way)| (way.priority, server))
     }
 
@@ -234,11 +231,17 @@ impl Incident {
     pub(super) fn pause_over(&mut self, server: ServerId, shared: &mut Shared) {
         let Some(way) = self.ways.get_mut(&server) else { return };
         if matches!(way.stage, Stage::Pausing { until } if until <= shared.now.mono) {
-            way.stage = Stage::Waiting;
-            way.queued = shared.now.mono;
-            self.queue.insert((way.place, server));
-            self.want_rows(shared);
+            self.enqueue(server, shared);
         }
+    }
+
+    /// It is to be asked for when it may.
+    fn enqueue(&mut self, server: ServerId, shared: &mut Shared) {
+        let Some(way) = self.ways.get_mut(&server) else { return };
+        way.stage = Stage::Waiting;
+        way.queued = shared.now.mono;
+        self.queue.insert((way.place, server));
+        self.want_rows(shared);
     }
 
     fn land(&mut self, server: ServerId, shared: &mut Shared) {
@@ -478,12 +481,10 @@ impl Incident {
             Stage::Resetting => match read {
                 Ok(()) => {
                     way.reset = false;
-                    if self.proof.is_some() {
-                        self.post(server, shared);
-                    } else {
-                        self.leave_lane(server, Ending::Neutral, shared);
-                        self.give_up(server, "its host is on again: it is there, or starts there", shared);
-                    }
+                    // Whatever has changed meanwhile counts: it is asked for as any other.
+                    way.fresh_after = shared.now.mono;
+                    self.leave_lane(server, Ending::Neutral, shared);
+                    self.enqueue(server, shared);
                 }
                 Err(trouble) => {
                     if !overload {

@@ -120,7 +120,10 @@ impl Line {
     fn send(&mut self, text: &str) -> io::Result<()> {
         match self {
             Self::Local(stream) => stream.write_all(text.as_bytes()),
-            Self::Tls(stream) => stream.write_all(text.as_bytes()).and_then(|()| stream.flush()),
+            Self::Tls(stream) => {
+                still_there(stream)?;
+                stream.write_all(text.as_bytes()).and_then(|()| stream.flush())
+            }
         }
     }
 }
@@ -239,6 +242,32 @@ fn greeted(stream: &mut impl Read) -> io::Result<()> {
         Ok(())
     } else {
         Err(io::Error::other("it is no engine of nova-ha, or of another version"))
+    }
+}
+
+/// An error if the peer has gone. The first write after that would succeed all the same, and nobody would get it: so what
+/// has come is looked at before. (A local socket says so by itself.)
+fn still_there(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> io::Result<()> {
+    stream.sock.set_nonblocking(true)?;
+    let gone = gone(stream);
+    stream.sock.set_nonblocking(false)?;
+    if gone? { Err(io::ErrorKind::ConnectionReset.into()) } else { Ok(()) }
+}
+
+fn gone(stream: &mut StreamOwned<ClientConnection, TcpStream>) -> io::Result<bool> {
+    loop {
+        match stream.conn.read_tls(&mut stream.sock) {
+            Ok(0) => return Ok(true),
+            // Tickets for later sessions come as well, and are no goodbye.
+            Ok(_) => {
+                if stream.conn.process_new_packets().map_err(io::Error::other)?.peer_has_closed() {
+                    return Ok(true);
+                }
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(false),
+            Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
+            Err(error) => return Err(error),
+        }
     }
 }
 

@@ -1,10 +1,13 @@
 //! The order of a fencing and of an unfencing: what is done next, and how it ends. Knows no clock, no device, no Nova.
 
+mod ways;
+
 use std::time::Duration;
 
 use super::told::Record;
 use crate::hooks::Point;
 use crate::proof::FenceProof;
+pub(super) use ways::{Way, Ways};
 
 /// For the first note of the request, before Nova is told.
 const FIRST_NOTE: Duration = Duration::from_secs(1);
@@ -14,15 +17,8 @@ const LAST_NOTE: Duration = Duration::from_secs(1);
 const ANNOUNCING: Duration = Duration::from_secs(3);
 /// For finding out whether an evacuation is under way.
 const LOOKING: Duration = Duration::from_secs(2);
-
-/// Who switches the power off.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(super) enum Way {
-    /// This agent, by a device of the map.
-    Own,
-    /// An earlier device of the same fencing level has done it.
-    Earlier,
-}
+/// For the end of a proof: on disk, and for the other controllers.
+const ENDING: Duration = Duration::from_secs(2);
 
 /// What is done next.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -65,8 +61,8 @@ pub(super) enum Input {
     Proven(FenceProof),
     /// Nobody can say that it is off.
     NotProven(String),
-    /// Whether an evacuation is asked for or under way.
-    Looked(bool),
+    /// Whether an evacuation is asked for or under way, or why that cannot be told.
+    Looked(Result<bool, String>),
     /// It reads on.
     On,
     /// It does not.
@@ -100,10 +96,9 @@ pub(super) enum End {
 /// A fencing (`off`, `reboot`).
 #[derive(Debug)]
 pub(super) struct Fencing {
-    way: Way,
+    ways: Ways,
     record: Record,
     reboot: bool,
-    power_within: Duration,
     nova_within: Duration,
     /// When Nova has had its time.
     nova_until: Duration,
@@ -121,18 +116,11 @@ enum Noting {
 }
 
 impl Fencing {
-    pub(super) fn new(
-        way: Way,
-        record: Record,
-        reboot: bool,
-        power_within: Duration,
-        nova_within: Duration,
-    ) -> Self {
+    pub(super) fn new(ways: Ways, record: Record, reboot: bool, nova_within: Duration) -> Self {
         Self {
-            way,
+            ways,
             record,
             reboot,
-            power_within,
             nova_within,
             nova_until: Duration::ZERO,
             open: Some("fence_nova is about to tell Nova".into()),
@@ -150,8 +138,8 @@ impl Fencing {
     /// What is done next; `now` is the time since it began.
     pub(super) fn handle(&mut self, input: Input, now: Duration) -> Act {
         match input {
-            Input::Begin => Act::Prove(self.way, self.power_within),
-            Input::NotProven(why) => Act::End(End::Failed(why)),
+            Input::Begin => self.prove(None, now),
+            Input::NotProven(why) => self.prove(Some(why), now),
             Input::Proven(_) if self.record == Record::Nothing => {
                 let said = "the host is off; record_only=disabled: nothing else is done".into();
                 Act::End(End::Done { said, left: Vec::new() })
@@ -199,6 +187,13 @@ impl Fencing {
         }
     }
 
+    fn prove(&mut self, failed: Option<String>, now: Duration) -> Act {
+        match self.ways.next(failed, now) {
+            Ok((way, within)) => Act::Prove(way, within),
+            Err(why) => Act::End(End::Failed(why)),
+        }
+    }
+
     fn note(&mut self, noting: Noting, within: Duration) -> Act {
         self.noting = noting;
         Act::Note { open: self.open.clone(), working: noting == Noting::First, power_on: self.reboot, within }
@@ -236,6 +231,7 @@ pub(super) struct Unfencing {
     own: bool,
     /// Whether the proof of another device outlives its switching on.
     outlives: bool,
+    record: Record,
     power_within: Duration,
     /// The power is left to the engine.
     later: bool,
@@ -243,25 +239,34 @@ pub(super) struct Unfencing {
 }
 
 impl Unfencing {
-    pub(super) fn new(own: bool, outlives: bool, power_within: Duration) -> Self {
-        Self { own, outlives, power_within, later: false, left: Vec::new() }
+    pub(super) fn new(own: bool, outlives: bool, record: Record, power_within: Duration) -> Self {
+        Self { own, outlives, record, power_within, later: false, left: Vec::new() }
     }
 
     /// What is done next.
     pub(super) fn handle(&mut self, input: Input) -> Act {
         match input {
             Input::Begin if self.own => Act::Look(LOOKING),
+            Input::Begin if self.record == Record::Nothing => {
+                self.done("record_only=disabled: another device switches the host on, nothing is done")
+            }
             Input::Begin if self.outlives => self.note(),
+            Input::On if self.record == Record::Nothing => {
+                self.done("the host is on; record_only=disabled: nothing else is done")
+            }
             Input::On => self.note(),
             Input::ProofEnded(Ok(())) if !self.own => self.note(),
             // While guests are started elsewhere the host stays off: that is what their evacuation rests on.
-            Input::Looked(true) => {
+            Input::Looked(Ok(true)) => {
                 self.later = true;
                 self.note()
             }
+            Input::Looked(Err(why)) => Act::End(End::Failed(format!(
+                "the cluster does not say whether it is being evacuated; it stays off: {why}"
+            ))),
             // Before, for a host that may be on must not be proven off. Whoever else switches the power has done so, or
             // is about to.
-            Input::Begin | Input::Looked(false) => Act::EndProof(LAST_NOTE),
+            Input::Begin | Input::Looked(Ok(false)) => Act::EndProof(ENDING),
             Input::ProofEnded(Ok(())) => Act::PowerOn(self.power_within),
             Input::ProofEnded(Err(why)) => Act::End(End::Failed(format!(
                 "the host is not switched on, as the proof of its being off cannot be ended: {why}"
@@ -279,7 +284,14 @@ impl Unfencing {
                 }
                 Act::Announce(ANNOUNCING)
             }
-            Input::Announced(_) => {
+            // The engine that evacuates it may be on another controller, where this queue is not read.
+            Input::Announced(Err(why)) if self.later => Act::End(End::Failed(format!(
+                "the host must stay off while it is evacuated, and the other controllers do not know that it is to be \
+                 powered on then: {why}"
+            ))),
+            Input::Announced(announced) => {
+                self.left
+                    .extend(announced.err().map(|why| format!("the other controllers were not told: {why}")));
                 let said = if self.later {
                     "the host is being evacuated: it is powered on when its guests are elsewhere"
                 } else if self.own {
@@ -287,12 +299,16 @@ impl Unfencing {
                 } else {
                     "the engine lets the host return to service"
                 };
-                Act::End(End::Done { said: said.into(), left: std::mem::take(&mut self.left) })
+                self.done(said)
             }
             Input::Proven(_) | Input::NotProven(_) | Input::HooksDone(_) | Input::Marked(_) => {
                 Act::End(End::Failed("this makes no sense while a host is unfenced".into()))
             }
         }
+    }
+
+    fn done(&mut self, said: &str) -> Act {
+        Act::End(End::Done { said: said.into(), left: std::mem::take(&mut self.left) })
     }
 
     fn note(&self) -> Act {

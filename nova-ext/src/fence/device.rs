@@ -4,7 +4,7 @@ use std::path::Path;
 
 use super::told::{Power, Record, Told};
 use crate::config::{Config, Names};
-use crate::ids::HostName;
+use crate::ids::{HostName, NodeName};
 use crate::power::{Device, Map, MapError};
 
 /// Why there is no device.
@@ -39,7 +39,7 @@ pub(super) fn device(
         return Ok(None);
     }
     let Some(map) = map else { return Ok(None) };
-    let Some(name) = name_in(map, names, host) else {
+    let Some(name) = map.name(names, host).or_else(|| as_asked(told, map, names, host)) else {
         return if told.power == Power::Yes {
             Err(map.entry(host).err().map_or(NoDevice::None, NoDevice::Map))
         } else {
@@ -50,9 +50,9 @@ pub(super) fn device(
     Ok(Some(map.own_device(&name)?))
 }
 
-/// What the map calls the host: what the configuration says, its name in Nova, or that of its node.
-fn name_in(map: &Map, names: &Names, host: &HostName) -> Option<HostName> {
-    let configured = names.power(host).parse().ok();
-    let node = names.node(host).and_then(|node| node.as_str().parse().ok());
-    [configured, Some(host.clone()), node].into_iter().flatten().find(|name| map.entry(name).is_ok())
+/// By the cluster's name for it, by which the host was found, where the configuration says nothing of the host.
+fn as_asked(told: &Told, map: &Map, names: &Names, host: &HostName) -> Option<HostName> {
+    let asked = [told.plug.as_deref(), told.node.as_ref().map(NodeName::as_str)];
+    let asked = asked.into_iter().flatten().filter_map(|name| name.parse().ok());
+    names.node(host).is_none().then_some(asked)?.find(|name| map.entry(name).is_ok())
 }

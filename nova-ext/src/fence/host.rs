@@ -1,4 +1,4 @@
-//! Which host is meant: by the configuration, by what Nova said last, by the map, by Nova now.
+//! Which host is meant: by the configuration, by what Nova said last, by Nova now, by the map.
 
 use std::time::Duration;
 
@@ -7,25 +7,31 @@ use crate::cloud::Cloud;
 use crate::config::{Config, NameError, Names, known_hosts, remember_hosts};
 use crate::ids::HostName;
 
-/// Found without Nova; `None` if only Nova can say it.
+/// Found without Nova: by the configuration, or by the names that Nova had last. `None` if only Nova can say it.
 pub(super) fn offline(
     told: &Told,
     plug: &str,
     config: &Config,
     names: &Names,
-    in_map: &[HostName],
 ) -> Result<Option<HostName>, NameError> {
-    if let Some(host) = names.configured(plug) {
-        return Ok(Some(host.clone()));
+    match names.configured(plug) {
+        Some(host) => Ok(Some(host.clone())),
+        None => among(told, plug, names, &known_hosts(&config.files.known_hosts())),
     }
-    for known in [known_hosts(&config.files.known_hosts()).as_slice(), in_map] {
-        match names.resolve(plug, told.domain.as_deref(), known) {
-            Ok(host) => return Ok(Some(host)),
-            Err(NameError::Unknown(_)) => {}
-            Err(error) => return Err(error),
-        }
+}
+
+/// Found among these.
+pub(super) fn among(
+    told: &Told,
+    plug: &str,
+    names: &Names,
+    hosts: &[HostName],
+) -> Result<Option<HostName>, NameError> {
+    match names.resolve(plug, told.domain.as_deref(), hosts) {
+        Ok(host) => Ok(Some(host)),
+        Err(NameError::Unknown(_)) => Ok(None),
+        Err(error) => Err(error),
     }
-    Ok(None)
 }
 
 /// What it is taken for when nobody can say it: the name itself, in the domain if there is one.

@@ -11,14 +11,19 @@ use super::say::Say;
 use super::{device, host};
 use crate::cloud::Service;
 use crate::config::known_hosts;
-use crate::handover::{Attributes, EVACUATE, Evacuate, POWER, PROOF, Queue, Wish, power_wish, value_of};
+use crate::handover::{
+    AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Queue, Request, Wish, power_wish, value_of,
+};
 use crate::ids::HostName;
 use crate::power::map::Severity;
 use crate::power::{self, PowerState};
 use crate::secret::read_private;
+use crate::stamp::Stamp;
 
 /// For one look at the power of a host.
 const ONE_LOOK: Duration = Duration::from_secs(5);
+/// For telling the cluster of all requests that wait.
+const ANNOUNCING: Duration = Duration::from_secs(5);
 /// Devices that are looked at together.
 const AT_ONCE: usize = 256;
 
@@ -156,37 +161,42 @@ async fn announce_again(queue: &Queue, say: &mut Say) {
     if requests.is_empty() {
         return;
     }
+    match timeout(ANNOUNCING, announce_all(queue, requests, say)).await {
+        Ok(Ok(())) => {}
+        // What the others would have been told would fare no better.
+        Ok(Err(error)) => say.warning(error),
+        Err(_) => {
+            say.warning("the cluster was not told of all waiting requests in time: the next monitor goes on");
+        }
+    }
+}
+
+async fn announce_all(queue: &Queue, requests: Vec<Request>, say: &mut Say) -> Result<(), AttributeError> {
     let attributes = Attributes::new(Duration::from_secs(3));
-    let (values, proofs) = match (attributes.values(EVACUATE).await, attributes.values(PROOF).await) {
-        (Ok(values), Ok(proofs)) => (values, proofs),
-        (Err(error), _) | (_, Err(error)) => return say.warning(error),
-    };
+    let (values, proofs) = tokio::join!(attributes.values(EVACUATE), attributes.values(PROOF));
+    let (values, proofs) = (values?, proofs?);
     for request in requests {
         let evacuate = value_of(&values, &request.node);
         let proof = value_of(&proofs, &request.node);
-        if request.is_over(evacuate, proof) {
-            // The engine of another controller has done it.
+        let nothing_left = request.wish == Wish::Evacuate && request.asks() == Evacuate::Over;
+        if request.is_over(evacuate, proof) || nothing_left {
+            // The engine of another controller has done it, or Nova knows all that was to be said.
             if let Err(error) = queue.remove(request.id) {
                 say.warning(error);
             }
             continue;
         }
-        // The cluster knows it, or an engine is at it.
+        // The cluster knows it, or an engine is at it, or the agent that fences.
         if request.wish != Wish::Evacuate
             || evacuate.is_some_and(|value| Evacuate::parse(value) != Evacuate::Over)
+            || !request.is_due(Stamp::now())
         {
             continue;
         }
-        let told = async {
-            attributes.set(PROOF, &request.node, request.proof.as_deref().unwrap_or_default()).await?;
-            attributes.set(POWER, &request.node, power_wish(request.power_on)).await?;
-            attributes.set(EVACUATE, &request.node, &Evacuate::Wanted.value()).await
-        };
-        match told.await {
-            Ok(()) => {
-                say.warning(format!("told the cluster of a waiting request: evacuate {}", request.node));
-            }
-            Err(error) => say.warning(error),
-        }
+        attributes.set(PROOF, &request.node, request.proof.as_deref().unwrap_or_default()).await?;
+        attributes.set(POWER, &request.node, power_wish(request.power_on)).await?;
+        attributes.set(EVACUATE, &request.node, &request.asks().value()).await?;
+        say.warning(format!("told the cluster of a waiting request about {}", request.node));
     }
+    Ok(())
 }

@@ -7,7 +7,7 @@ use super::table::{PARAMETERS, Parameter, Takes};
 
 const SHORT: &str = "Fences a compute of OpenStack Nova with proof and hands over its evacuation";
 const LONG: &str = "fence_nova makes sure that the host is off (by a power device that it switches itself and reads back, \
-or by an earlier device of the same fencing level), tells Nova that the host is down, and hands its evacuation over to \
+by an earlier device of the same fencing level, or where that is configured by the host's crash kernel or watchdog), tells Nova that the host is down, and hands its evacuation over to \
 the engine, ocf:pcmk-remote:nova-evacuate. It takes the parameters of fence_compute and fence_evacuate. It returns \
 within delay + power_timeout + nova_timeout + 5 seconds even if Nova hangs, and never says that a host is fenced that \
 was not proven off.";

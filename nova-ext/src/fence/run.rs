@@ -6,22 +6,25 @@ use tokio::task::JoinHandle;
 use tokio::time::{sleep, timeout};
 
 use super::cloud::{mark, settings};
-use super::decide::{Act, End, Fencing, Input, Unfencing, Way};
+use super::decide::{Act, End, Fencing, Input, Unfencing, Way, Ways};
 use super::keep::{self, Keep};
 use super::say::Say;
+use super::silence::Silence;
 use super::told::{Record, Told};
 use super::{Action, device, earlier, host};
 use crate::cloud::Cloud;
-use crate::config::{Config, Names};
+use crate::config::{Config, NameError, Names};
 use crate::engine::journal::{Entry, Event};
 use crate::handover::{
-    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Value, Wish, on_since, power_wish,
-    value_of,
+    AttributeError, Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Value, Wish, asks,
+    on_since, power_wish, value_of,
 };
 use crate::hooks::{Hooks, Occasion, Point, must_failed};
 use crate::ids::{HostName, IncidentId, NodeName};
+use crate::power::evidence::{kdump_message, run_by_fencer};
 use crate::power::{self, Device, Map};
 use crate::proof::FenceProof;
+use crate::proof::kdump::Senders;
 use crate::stamp::Stamp;
 
 /// What a call has around it.
@@ -47,12 +50,11 @@ impl Scene {
             .map_err(|error| error.to_string())
     }
 
-    /// The host that the call is about. Nova is asked only if nothing else says it.
+    /// The host that the call is about, as Nova calls it: what is asked for under another name, nobody finds. Nova itself
+    /// is asked if nothing that it has said tells, and the map if it does not answer.
     pub(super) async fn host(&self, plug: &str, say: &mut Say) -> Result<HostName, String> {
-        let in_map = self.hosts_in_map();
-        if let Some(host) = host::offline(&self.told, plug, &self.config, &self.names, &in_map)
-            .map_err(|it| it.to_string())?
-        {
+        let found = host::offline(&self.told, plug, &self.config, &self.names);
+        if let Some(host) = found.map_err(|error| error.to_string())? {
             return Ok(host);
         }
         let within = self.told.nova_timeout / 2;
@@ -60,18 +62,20 @@ impl Scene {
             let cloud = self.connect().await?;
             host::live(&cloud, &self.config, within).await
         });
-        match asked.await.unwrap_or_else(|_| Err("Nova does not answer in time".into())) {
-            Ok(known) => self
-                .names
-                .resolve(plug, self.told.domain.as_deref(), &known)
-                .map_err(|error| error.to_string()),
-            Err(why) => {
-                let host =
-                    host::assumed(&self.told, plug).ok_or_else(|| format!("{plug:?} cannot be a host"))?;
-                say.warning(format!("Nova cannot be asked how it calls {plug}, taking {host}: {why}"));
-                Ok(host)
-            }
-        }
+        let asked = asked.await.unwrap_or_else(|_| Err("Nova does not answer in time".into()));
+        let in_map = host::among(&self.told, plug, &self.names, &self.hosts_in_map());
+        let why = match asked {
+            Ok(known) => match (self.names.resolve(plug, self.told.domain.as_deref(), &known), in_map) {
+                // Fenced all the same, though there is nothing to tell Nova of.
+                (Err(NameError::Unknown(_)), Ok(Some(host))) => return Ok(host),
+                (resolved, _) => return resolved.map_err(|error| error.to_string()),
+            },
+            Err(why) => why,
+        };
+        let host = in_map.map_err(|error| error.to_string())?.or_else(|| host::assumed(&self.told, plug));
+        let host = host.ok_or_else(|| format!("{plug:?} cannot be a host"))?;
+        say.warning(format!("Nova cannot be asked how it calls {plug}, taking {host}: {why}"));
+        Ok(host)
     }
 }
 
@@ -120,14 +124,20 @@ struct Work {
     keep: Keep,
     /// The proof as a signed line.
     proof: Option<String>,
-    /// Whether the proof was ended.
-    ended: bool,
+    /// When the proof was ended.
+    ended: Option<Stamp>,
+    /// Whether the other controllers know that.
+    on_told: bool,
+    /// What is asked of them.
+    asks: Evacuate,
     /// Whether the engine is to switch the host on in the end.
     power_on: bool,
     story: Vec<Event>,
     stamps: Vec<Stamp>,
     /// Logging in while the power goes off.
     cloud: Option<JoinHandle<Result<Cloud, String>>>,
+    /// Whether the host's nova-compute is silent, if its watchdog may have to show that it is off.
+    silence: Option<Silence>,
 }
 
 impl Work {
@@ -145,11 +155,14 @@ impl Work {
             incident: IncidentId::new_random(),
             at,
             proof: None,
-            ended: false,
+            ended: None,
+            on_told: false,
+            asks: Evacuate::Wanted,
             power_on: false,
             story: Vec::new(),
             stamps: Vec::new(),
             cloud: None,
+            silence: None,
         }
     }
 
@@ -158,8 +171,8 @@ impl Work {
         let (action, record, power) = (told.action, told.record, told.power_timeout);
         let began = Instant::now();
         if action == Action::On {
-            let mut unfencing =
-                Unfencing::new(self.device.is_some(), self.scene.config.fence.reboot_counts, power);
+            let outlives = self.scene.config.fence.reboot_counts;
+            let mut unfencing = Unfencing::new(self.device.is_some(), outlives, record, power);
             let mut act = unfencing.handle(Input::Begin);
             loop {
                 say.info(format!("{}: {act:?}", self.host));
@@ -173,9 +186,8 @@ impl Work {
             say.warning(format!("other controllers cannot check the proof: {why}"));
         }
         self.tell(Event::Detected { host: self.host.clone(), seen: self.at, by: "Pacemaker".into() });
-        let way = if self.device.is_some() { Way::Own } else { Way::Earlier };
-        let reboot = action == Action::Reboot && way == Way::Own;
-        let mut fencing = Fencing::new(way, record, reboot, power, nova_within);
+        let reboot = action == Action::Reboot && self.device.is_some();
+        let mut fencing = Fencing::new(self.ways(power, say), record, reboot, nova_within);
         if record != Record::Nothing {
             self.begin_to_connect();
         }
@@ -199,6 +211,32 @@ impl Work {
         }
     }
 
+    /// How it may be shown that the host is off.
+    fn ways(&mut self, within: Duration, say: &mut Say) -> Ways {
+        let fence = self.scene.config.fence.clone();
+        if self.device.is_some() {
+            let listens = self.kdump_senders().is_some_and(|senders| senders.has(&self.host));
+            let message =
+                if listens { Duration::from_secs(fence.kdump_wait_seconds) } else { Duration::ZERO };
+            let (ways, warning) = Ways::own(within, message);
+            if let Some(why) = warning {
+                say.warning(format!("{}: {why}", self.host));
+            }
+            return ways;
+        }
+        // Run by hand, it says nothing of when the cluster has lost the host.
+        let watchdog = fence.watchdog.filter(|_| run_by_fencer());
+        let ways = Ways::others(within, watchdog.and_then(|watchdog| watchdog.due().ok()));
+        if let Some(watchdog) = watchdog.filter(|_| ways.awaits_watchdog()) {
+            self.silence = Some(Silence::begin(watchdog, &self.host, &self.scene.told, &self.scene.config));
+        }
+        ways
+    }
+
+    fn kdump_senders(&self) -> Option<Senders> {
+        self.scene.map.as_ref().map(|map| map.kdump_senders(&self.scene.names, &self.host))
+    }
+
     fn tell(&mut self, event: Event) {
         self.story.push(event);
         self.stamps.push(Stamp::now());
@@ -215,9 +253,9 @@ impl Work {
     async fn carry_out(&mut self, act: Act, proof: Option<&FenceProof>, say: &mut Say) -> Input {
         match act {
             Act::Prove(way, within) => self.prove(way, within, say).await,
-            Act::Look(within) => Input::Looked(self.is_being_evacuated(within, say).await),
+            Act::Look(within) => Input::Looked(self.is_being_evacuated(within).await),
             Act::PowerOn(within) => self.power_on(within, say).await,
-            Act::EndProof(within) => Input::ProofEnded(self.end_proof(within).await),
+            Act::EndProof(within) => Input::ProofEnded(self.end_proof(within, say).await),
             Act::Hooks(point, within) => Input::HooksDone(self.hooks(point, within, say).await),
             Act::Mark(within) => Input::Marked(self.mark(within, proof).await),
             Act::Note { open, working, power_on, within } => {
@@ -231,10 +269,25 @@ impl Work {
 
     async fn prove(&mut self, way: Way, within: Duration, say: &mut Say) -> Input {
         let proven = match (way, self.device.as_deref_mut()) {
+            (Way::Message, _) => {
+                let senders = self.kdump_senders().unwrap_or_default();
+                let heard =
+                    kdump_message(&senders, &self.host, within).await.map_err(|error| error.to_string());
+                heard.map(|proof| (proof, None)).inspect_err(|why| {
+                    say.warning(format!(
+                        "{}: no word of its crash kernel, so its power is switched off: {why}",
+                        self.host
+                    ));
+                })
+            }
             (Way::Own, Some(device)) => power::confirm_off(device, &self.host, within)
                 .await
                 .map(|proof| (proof, None))
                 .map_err(|error| error.to_string()),
+            (Way::Watchdog, _) => match self.silence.take() {
+                Some(silence) => silence.proof(&self.host, within).await.map(|proof| (proof, None)),
+                None => Err("its watchdog is not waited for".into()),
+            },
             _ => earlier::prove(&self.node, &self.host, within).await,
         };
         let (proof, on_again) = match proven {
@@ -275,41 +328,51 @@ impl Work {
         Input::NotOn(why)
     }
 
-    /// Whether somebody wants, or does, an evacuation of the host.
-    async fn is_being_evacuated(&mut self, within: Duration, say: &mut Say) -> bool {
-        let asked = async { (self.attributes.values(EVACUATE).await, self.attributes.values(PROOF).await) };
-        let (values, proofs) = match timeout(within, asked).await {
-            Ok((Ok(values), Ok(proofs))) => (values, proofs),
-            Ok((Err(error), _) | (_, Err(error))) => {
-                say.warning(error);
-                (Vec::new(), Vec::new())
-            }
-            Err(_) => {
-                say.warning("the cluster does not say in time whether the host is being evacuated");
-                (Vec::new(), Vec::new())
-            }
+    /// Whether somebody wants, or does, an evacuation of the host. Not to know it is no answer: it may be under way.
+    async fn is_being_evacuated(&self, within: Duration) -> Result<bool, String> {
+        let attributes = Attributes::new(within);
+        let (values, proofs, queued) =
+            tokio::join!(attributes.values(EVACUATE), attributes.values(PROOF), self.queued(within));
+        let said = |read: Result<Vec<Value>, AttributeError>| match read {
+            // Then nobody else evacuates.
+            Err(error) if error.is_no_cluster() => Ok(Vec::new()),
+            read => read.map_err(|error| error.to_string()),
         };
+        let (values, proofs) = (said(values)?, said(proofs)?);
         let names = |value: &Value| value.node == self.node.as_str() || value.node == self.host.as_str();
         if values.iter().any(|value| names(value) && Evacuate::parse(&value.value) != Evacuate::Over) {
-            return true;
+            return Ok(true);
         }
         let (evacuate, proof) = (value_of(&values, &self.node), value_of(&proofs, &self.node));
-        match self.queued(within).await {
-            // One that an engine elsewhere has taken up by the attributes is still in the queue here.
-            Ok(queued) => queued
-                .iter()
-                .any(|it| it.wish == Wish::Evacuate && it.host == self.host && !it.is_over(evacuate, proof)),
-            Err(why) => {
-                say.warning(format!("the queue of requests cannot be read: {why}"));
-                false
-            }
-        }
+        let queued = queued.map_err(|why| format!("the queue of requests cannot be read: {why}"))?;
+        // One that an engine elsewhere has taken up by the attributes is still in the queue here.
+        Ok(queued.iter().any(|it| {
+            it.wish == Wish::Evacuate
+                && it.host == self.host
+                && it.asks() != Evacuate::Over
+                && !it.is_over(evacuate, proof)
+        }))
     }
 
-    async fn end_proof(&mut self, within: Duration) -> Result<(), String> {
-        self.ended = true;
+    /// Here, and for the engine of another controller: it must not go on by a proof while the power comes.
+    async fn end_proof(&mut self, within: Duration, say: &mut Say) -> Result<(), String> {
+        let now = Stamp::now();
+        self.ended = Some(now);
         let (ledger, host) = (self.keep.ledger(), self.host.clone());
-        on_disk(within, move || keep::end(&ledger, &host)).await
+        let (attributes, word) = (Attributes::new(within), on_since(now));
+        let (ended, told) = tokio::join!(
+            on_disk(within, move || keep::end(&ledger, &host)),
+            attributes.set(PROOF, &self.node, &word)
+        );
+        match told {
+            Err(error) if !error.is_no_cluster() => {
+                say.warning(format!(
+                    "the other controllers do not know yet that the host is to be on: {error}"
+                ));
+            }
+            _ => self.on_told = true,
+        }
+        ended
     }
 
     async fn hooks(&mut self, point: Point, within: Duration, say: &mut Say) -> Result<(), String> {
@@ -398,6 +461,8 @@ impl Work {
         say: &mut Say,
     ) -> Result<(), String> {
         self.power_on = power_on;
+        let marked = open.map_or(Marked::Done, |why| Marked::Open { why });
+        self.asks = asks(self.scene.told.evacuates, &marked, power_on);
         let until = Instant::now() + within;
         let wish = if self.scene.told.action == Action::On { Wish::Return } else { Wish::Evacuate };
         let queued = self.queued(within).await?;
@@ -413,12 +478,13 @@ impl Work {
         let request = Request {
             id: self.incident,
             wish,
-            at: self.at,
+            // Of a wish for its return: not before the proof has ended, for what ended before that is another one.
+            at: self.ended.unwrap_or(self.at),
             by: format!("fence_nova on {}", this_node()),
             node: self.node.clone(),
             host: self.host.clone(),
             proof: self.proof.clone(),
-            marked: open.map_or(Marked::Done, |why| Marked::Open { why }),
+            marked,
             power_on,
             evacuates: self.scene.told.evacuates,
             shared_storage: self.scene.told.shared_storage,
@@ -449,45 +515,46 @@ impl Work {
         on_disk(within, list).await
     }
 
-    async fn announce(&mut self, within: Duration) -> Result<(), String> {
-        let (attributes, node) = (&self.attributes, &self.node);
-        if self.scene.told.action == Action::On {
-            let (ended, power_on) = (self.ended, self.power_on);
-            // What is over is cleared, so that nobody waits for it; what is under way stays.
-            let clear = async {
-                let values = attributes.values(EVACUATE).await?;
-                let over = |value: &Value| {
-                    value.node == node.as_str() && Evacuate::parse(&value.value) == Evacuate::Over
-                };
-                if values.iter().any(over) {
-                    attributes.remove(EVACUATE, node).await?;
-                }
-                if ended {
-                    // For the controller whose engine believes the proof.
-                    attributes.set(PROOF, node, &on_since(Stamp::now())).await?;
-                }
-                if power_on {
-                    attributes.set(POWER, node, power_wish(true)).await?;
-                }
-                Ok::<(), crate::handover::AttributeError>(())
-            };
-            return match timeout(within, clear).await {
-                Ok(cleared) => cleared.map_err(|error| error.to_string()),
-                Err(_) => Err("the cluster does not answer in time".into()),
-            };
-        }
-        let proof = self.proof.clone().unwrap_or_default();
-        let wanted = Evacuate::Wanted.value();
-        let all = async {
-            // The request last: whoever sees it has the others.
-            attributes.set(PROOF, node, &proof).await?;
-            attributes.set(POWER, node, power_wish(self.power_on)).await?;
-            attributes.set(EVACUATE, node, &wanted).await
+    async fn announce(&self, within: Duration) -> Result<(), String> {
+        let told = async {
+            match self.scene.told.action {
+                Action::On => self.announce_return().await,
+                _ => self.announce_fenced().await,
+            }
         };
-        match timeout(within, all).await {
-            Ok(set) => set.map_err(|error| error.to_string()),
+        match timeout(within, told).await {
+            Ok(told) => told.map_err(|error| error.to_string()),
             Err(_) => Err("the cluster does not answer in time".into()),
         }
+    }
+
+    async fn announce_return(&self) -> Result<(), AttributeError> {
+        let (attributes, node) = (&self.attributes, &self.node);
+        let values = match attributes.values(EVACUATE).await {
+            Err(error) if error.is_no_cluster() => return Ok(()),
+            values => values?,
+        };
+        // What is over is cleared, so that nobody waits for it; what is under way stays.
+        let over =
+            |value: &Value| value.node == node.as_str() && Evacuate::parse(&value.value) == Evacuate::Over;
+        if values.iter().any(over) {
+            attributes.remove(EVACUATE, node).await?;
+        }
+        if let Some(since) = self.ended.filter(|_| !self.on_told) {
+            attributes.set(PROOF, node, &on_since(since)).await?;
+        }
+        if self.power_on {
+            attributes.set(POWER, node, power_wish(true)).await?;
+        }
+        Ok(())
+    }
+
+    async fn announce_fenced(&self) -> Result<(), AttributeError> {
+        let (attributes, node) = (&self.attributes, &self.node);
+        // The request last: whoever sees it has the others.
+        attributes.set(PROOF, node, self.proof.as_deref().unwrap_or_default()).await?;
+        attributes.set(POWER, node, power_wish(self.power_on)).await?;
+        attributes.set(EVACUATE, node, &self.asks.value()).await
     }
 }
 

@@ -223,7 +223,11 @@ impl Told {
             evacuates: given.text("instance_filtering").is_none_or(is_yes),
             shared_storage: given.text("no_shared_storage").map(|value| !is_yes(value)),
             separator: text("separator").or(default("separator").map(str::to_owned)).unwrap_or_default(),
-            delay: seconds(given, "delay", 0)?,
+            delay: match (seconds(given, "delay", 0)?, action) {
+                (delay, Action::Off | Action::Reboot) => delay,
+                // Nothing is won by a host that comes back late.
+                _ => Duration::ZERO,
+            },
             login_timeout: seconds(given, "login_timeout", 1)?,
             power_timeout: seconds(given, "power_timeout", 1)?,
             nova_timeout: seconds(given, "nova_timeout", 1)?,
@@ -392,6 +396,16 @@ mod tests {
     fn limits_hold_even_if_they_are_switched_off() {
         let told = told("port=c1\npower_timeout=0\nnova_timeout=0\ndisable_timeout=1").unwrap();
         assert_eq!((told.power_timeout.as_secs(), told.nova_timeout.as_secs()), (20, 10));
+    }
+
+    #[test]
+    fn a_delay_is_one_before_fencing() {
+        let delay =
+            |action: &str| told(&format!("port=c1\naction={action}\ndelay=7")).map(|it| it.delay).ok();
+        for (action, seconds) in [("off", 7), ("reboot", 7), ("on", 0), ("status", 0), ("monitor", 0)] {
+            assert_eq!(delay(action), Some(Duration::from_secs(seconds)), "{action}");
+        }
+        assert!(error("port=c1\naction=on\ndelay=soon").starts_with("delay is"));
     }
 
     #[test]

@@ -1,5 +1,6 @@
 //! Node attributes of the cluster, through Pacemaker's own tool.
 
+use std::io::ErrorKind;
 use std::time::Duration;
 
 use crate::ids::NodeName;
@@ -13,6 +14,9 @@ pub const PROOF: &str = "fence-proof";
 /// The attribute that says whether the host is to be switched on once its guests are elsewhere.
 pub const POWER: &str = "fence-power";
 
+/// The attribute that says how often the host failed and whether it is in quarantine, for the engine of another controller.
+pub const FAILURES: &str = "fence-failures";
+
 const UPDATER: &str = "attrd_updater";
 /// How `attrd_updater` says that there is no such attribute: by its exit code, or (Pacemaker 2.1.5) in words.
 const NO_SUCH: i32 = 105;
@@ -23,6 +27,8 @@ const NO_SUCH_WORDS: &str = "attribute does not exist";
 pub enum Evacuate {
     /// To be evacuated.
     Wanted,
+    /// Nova is to be told that it is down, and nothing is evacuated.
+    Down,
     /// Somebody does it.
     Begun {
         /// Which controller.
@@ -54,11 +60,19 @@ pub enum AttributeError {
     Refused(String),
 }
 
+impl AttributeError {
+    /// Whether this machine is in no cluster: then nobody else is there to be asked or told.
+    pub fn is_no_cluster(&self) -> bool {
+        matches!(self, Self::Process(ProcessError::Spawn(_, error)) if error.kind() == ErrorKind::NotFound)
+    }
+}
+
 impl Evacuate {
     /// Reads a value. What nobody writes is taken for nothing.
     pub fn parse(value: &str) -> Self {
         match value.rsplit_once('@') {
             _ if value == "yes" => Self::Wanted,
+            _ if value == "down" => Self::Down,
             Some((by, since)) if !by.is_empty() => match since.parse() {
                 Ok(since) => Self::Begun { by: by.to_owned(), since },
                 Err(_) => Self::Over,
@@ -71,6 +85,7 @@ impl Evacuate {
     pub fn value(&self) -> String {
         match self {
             Self::Wanted => "yes".into(),
+            Self::Down => "down".into(),
             Self::Begun { by, since } => format!("{by}@{since}"),
             Self::Over => "no".into(),
         }
@@ -155,6 +170,7 @@ mod tests {
     fn values_mean_what_existing_set_ups_mean() {
         for (text, meaning) in [
             ("yes", Evacuate::Wanted),
+            ("down", Evacuate::Down),
             ("ctl1@1700000000", Evacuate::Begun { by: "ctl1".into(), since: 1_700_000_000 }),
             ("no", Evacuate::Over),
         ] {
@@ -164,5 +180,16 @@ mod tests {
         for text in ["", "@1", "ctl1@soon", "YES"] {
             assert_eq!(Evacuate::parse(text), Evacuate::Over, "{text}");
         }
+    }
+
+    #[test]
+    fn only_a_tool_that_is_not_there_means_no_cluster() {
+        let spawn = |kind: ErrorKind| {
+            AttributeError::Process(ProcessError::Spawn(UPDATER.into(), std::io::Error::from(kind)))
+        };
+        assert!(spawn(ErrorKind::NotFound).is_no_cluster());
+        assert!(!spawn(ErrorKind::PermissionDenied).is_no_cluster());
+        assert!(!AttributeError::Process(ProcessError::Late(UPDATER.into(), Duration::ZERO)).is_no_cluster());
+        assert!(!AttributeError::Refused("exit code 102".into()).is_no_cluster());
     }
 }

@@ -13,6 +13,7 @@ use tokio::time::Instant;
 
 use super::{Answer, Device, Look, Order, PowerError, PowerState};
 use crate::process::{Ended, ProcessError, Program};
+use crate::proof::powerless::switches_power;
 use crate::secret::Secret;
 
 /// Where fence agents are installed.
@@ -20,8 +21,8 @@ const FOLDER: &str = "/usr/sbin";
 /// The exit code of `status` that means off.
 const OFF: i32 = 2;
 
-/// So long its action may take.
-const ORDER: Duration = Duration::from_secs(10);
+/// So long an action of it may take at least.
+const ACTION: Duration = Duration::from_secs(10);
 
 /// How a fence agent is run.
 #[derive(Debug, Clone)]
@@ -56,6 +57,16 @@ impl FenceAgent {
             let text = format!("{shown:?} cannot be a fence agent: give its name (fence_…) or its full path");
             return Err(PowerError::Settings(text));
         };
+        // A link is called as it likes.
+        for name in [Some(program.clone()), program.canonicalize().ok()].iter().flatten() {
+            let name = name.file_name().unwrap_or_default().to_string_lossy();
+            if !switches_power(&name) {
+                let text = format!(
+                    "{name} switches no power, so its off proves nothing: name a power device's agent"
+                );
+                return Err(PowerError::Settings(text));
+            }
+        }
         if !program.is_file() {
             return Err(PowerError::Settings(format!(
                 "there is no fence agent {}: install its package (fence-agents)",
@@ -111,6 +122,10 @@ impl Device for FenceAgent {
             let ended = self.run("status", until).await?;
             match ended.code {
                 Some(0) => Ok(Look { state: PowerState::On, said: "status on".into() }),
+                Some(OFF) if is_failure(&ended) => {
+                    let why = format!("its status ends as for off, but is a failure: {}", ended.why());
+                    Err(PowerError::Garbled { device: self.name.clone(), why })
+                }
                 Some(OFF) => Ok(Look { state: PowerState::Off, said: "status off".into() }),
                 _ => Err(PowerError::Garbled { device: self.name.clone(), why: ended.why() }),
             }
@@ -131,11 +146,23 @@ impl Device for FenceAgent {
     }
 
     /// An agent logs in, switches and reads by itself; one that is killed in between has perhaps not begun to switch.
-    fn answers_within(&self) -> Duration {
-        ORDER
+    /// Some take minutes: half of the time is for it, and the rest for reading.
+    fn answers_within(&self, left: Duration) -> Duration {
+        (left / 2).max(ACTION)
+    }
+
+    fn reads_within(&self, left: Duration) -> Duration {
+        (left / 2).max(ACTION)
     }
 
     fn close(&mut self, _until: Instant) -> Answer<'_, ()> {
         Box::pin(async { Ok(()) })
     }
+}
+
+/// Whether an exit code 2 is not the agent's word for off: an interpreter ends so as well if it does not find the agent, or
+/// does not understand it, and says why.
+fn is_failure(ended: &Ended) -> bool {
+    let said = ended.output.to_ascii_lowercase();
+    said.contains("status: on") || said.trim().is_empty() && !ended.errors.trim().is_empty()
 }

@@ -11,10 +11,8 @@ use super::{Device, Look, Order, PowerError, PowerState};
 use crate::ids::HostName;
 use crate::proof::{Evidence, FenceProof, Reading};
 use crate::stamp::Stamp;
-use watch::{Next, Watch};
+use watch::{APART, Next, Watch};
 
-/// So long one reading may take, with its login: then another one is tried, if there is time.
-const ONE_READING: Duration = Duration::from_secs(10);
 /// So long leaving may take.
 const LEAVING: Duration = Duration::from_millis(500);
 
@@ -68,6 +66,10 @@ pub async fn read_off(
     let mut readings = Vec::new();
     let mut failed = None;
     while readings.len() < 2 {
+        if !readings.is_empty() {
+            // As far apart as those after an order.
+            sleep(APART).await;
+        }
         match one_look(device, until).await {
             Ok(Look { state: PowerState::Off, said }) => readings.push(Reading { at: Stamp::now(), said }),
             Ok(_) => break,
@@ -149,7 +151,8 @@ async fn switch(device: &mut dyn Device, order: Order, until: Instant) -> Result
 }
 
 async fn one_look(device: &mut dyn Device, until: Instant) -> Result<Look, PowerError> {
-    let until = until.min(Instant::now() + ONE_READING);
+    let now = Instant::now();
+    let until = until.min(now + device.reads_within(until.saturating_duration_since(now)));
     let name = device.name();
     // The driver keeps the deadline; this is the belt to its braces.
     match timeout_at(until + LEAVING, device.status(until)).await {
@@ -159,7 +162,8 @@ async fn one_look(device: &mut dyn Device, until: Instant) -> Result<Look, Power
 }
 
 async fn one_order(device: &mut dyn Device, order: Order, until: Instant) -> Result<(), PowerError> {
-    let until = until.min(Instant::now() + device.answers_within());
+    let now = Instant::now();
+    let until = until.min(now + device.answers_within(until.saturating_duration_since(now)));
     let name = device.name();
     match timeout_at(until + LEAVING, device.order(order, until)).await {
         Ok(answer) => answer,

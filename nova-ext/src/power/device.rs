@@ -84,9 +84,14 @@ pub trait Device: Send {
     /// [`PowerError::Unsent`] if it is certain that the order was not sent.
     fn order(&mut self, order: Order, until: Instant) -> Answer<'_, ()>;
 
-    /// So long the answer to an order is waited for; boards that take seconds to switch exist.
-    fn answers_within(&self) -> Duration {
+    /// So long the answer to an order is waited for, of the time that is left; boards that take seconds to switch exist.
+    fn answers_within(&self, _left: Duration) -> Duration {
         Duration::from_secs(5)
+    }
+
+    /// So long one reading may take, with its login: then another one is tried, if there is time.
+    fn reads_within(&self, _left: Duration) -> Duration {
+        Duration::from_secs(10)
     }
 
     /// Ends the session, if there is one.

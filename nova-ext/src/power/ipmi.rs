@@ -31,6 +31,8 @@ pub struct Ipmi {
     port: u16,
     name: String,
     login: Login,
+    /// The address at which it has answered.
+    answers: Option<SocketAddr>,
     line: Option<Line>,
 }
 
@@ -47,7 +49,7 @@ impl Ipmi {
         let login = settings.login()?;
         let name = format!("ipmi {}", settings.place);
         let Place { host, port } = settings.place;
-        Ok(Self { host, port: port.unwrap_or(PORT), name, login, line: None })
+        Ok(Self { host, port: port.unwrap_or(PORT), name, login, answers: None, line: None })
     }
 
     /// The open session; logs in if there is none.
@@ -55,38 +57,80 @@ impl Ipmi {
         match self.line.take() {
             Some(line) if line.session.is_ready() => Ok(self.line.insert(line)),
             _ => {
-                let mut line = self.connect(until).await?;
-                line.session.log_in(now(), until.into_std());
-                match line.event(until).await? {
-                    Event::Ready(suite) => {
-                        tracing::debug!(device = self.name, suite = suite.number(), "logged in");
-                        Ok(self.line.insert(line))
-                    }
-                    Event::Failed(trouble) => Err(self.error(trouble)),
-                    Event::Answer(..) | Event::Closed => {
-                        Err(self.error(Trouble::Silent("the login was under way")))
-                    }
-                }
+                let line = self.log_in(until).await?;
+                Ok(self.line.insert(line))
             }
         }
     }
 
-    async fn connect(&self, until: Instant) -> Result<Line, PowerError> {
-        let unreachable = |why: String| PowerError::Unreachable { device: self.name.clone(), why };
-        let lookup = timeout_at(until, lookup_host((self.host.as_str(), self.port))).await;
-        let mut addresses = match lookup {
-            Ok(found) => {
-                found.map_err(|error| unreachable(format!("its name cannot be resolved: {error}")))?
+    async fn log_in(&mut self, until: Instant) -> Result<Line, PowerError> {
+        let addresses = self.addresses(until).await?;
+        self.log_in_at_any(addresses, until).await
+    }
+
+    /// Logs in at the first address that answers; each has its share of the time. Nothing but a login is tried twice.
+    async fn log_in_at_any(
+        &mut self,
+        mut addresses: Vec<SocketAddr>,
+        until: Instant,
+    ) -> Result<Line, PowerError> {
+        // The one that has answered before comes first.
+        addresses.sort_by_key(|address| Some(*address) != self.answers);
+        let mut failed = self.unreachable("its name has no address");
+        for (tried, address) in addresses.iter().enumerate() {
+            let begun = Instant::now();
+            let left = u32::try_from(addresses.len() - tried).unwrap_or(u32::MAX);
+            let share = until.saturating_duration_since(begun) / left;
+            match self.log_in_at(*address, begun + share).await {
+                Ok(line) => {
+                    self.answers = Some(*address);
+                    return Ok(line);
+                }
+                Err(error @ (PowerError::Silent { .. } | PowerError::Unreachable { .. })) => failed = error,
+                Err(error) => return Err(error),
             }
-            Err(_) => return Err(unreachable("its name is not resolved in time".into())),
-        };
-        let address = addresses.next().ok_or_else(|| unreachable("its name has no address".into()))?;
+        }
+        Err(failed)
+    }
+
+    async fn log_in_at(&self, address: SocketAddr, until: Instant) -> Result<Line, PowerError> {
+        let mut line = self.connect(address).await?;
+        line.session.log_in(now(), until.into_std());
+        match line.event(until).await? {
+            Event::Ready(suite) => {
+                tracing::debug!(device = self.name, %address, suite = suite.number(), "logged in");
+                Ok(line)
+            }
+            Event::Failed(trouble) => Err(self.error(trouble)),
+            Event::Answer(..) | Event::Closed => Err(self.error(Trouble::Silent("the login was under way"))),
+        }
+    }
+
+    async fn addresses(&self, until: Instant) -> Result<Vec<SocketAddr>, PowerError> {
+        let lookup = timeout_at(until, lookup_host((self.host.as_str(), self.port))).await;
+        let found = lookup.map_err(|_| self.unreachable("its name is not resolved in time"))?;
+        let found =
+            found.map_err(|error| self.unreachable(&format!("its name cannot be resolved: {error}")))?;
+        let mut addresses = Vec::new();
+        for address in found {
+            if !addresses.contains(&address) {
+                addresses.push(address);
+            }
+        }
+        Ok(addresses)
+    }
+
+    fn unreachable(&self, why: &str) -> PowerError {
+        PowerError::Unreachable { device: self.name.clone(), why: why.to_owned() }
+    }
+
+    async fn connect(&self, address: SocketAddr) -> Result<Line, PowerError> {
         let any: SocketAddr = if address.is_ipv4() {
             (std::net::Ipv4Addr::UNSPECIFIED, 0).into()
         } else {
             (std::net::Ipv6Addr::UNSPECIFIED, 0).into()
         };
-        let plug = |error: io::Error| unreachable(error.to_string());
+        let plug = |error: io::Error| self.unreachable(&error.to_string());
         let socket = UdpSocket::bind(any).await.map_err(plug)?;
         // Only what comes from there is heard, and a refusal comes back as an error.
         socket.connect(address).await.map_err(plug)?;
@@ -231,5 +275,50 @@ impl Drop for Line {
         while let Some(datagram) = self.session.datagram() {
             let _ = self.socket.try_send(&datagram);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::secret::Secret;
+
+    #[tokio::test]
+    async fn the_next_address_is_tried_when_one_says_nothing() {
+        let mut device = Ipmi::new(IpmiSettings {
+            place: "bmc".parse().unwrap(),
+            user: "fencer".into(),
+            password: Secret::new("hunter2".into()),
+            kg_file: None,
+            privlvl: None,
+            cipher: Some("3".into()),
+        })
+        .unwrap();
+        let (one, other) =
+            (UdpSocket::bind("127.0.0.1:0").await.unwrap(), UdpSocket::bind("127.0.0.1:0").await.unwrap());
+        let (silent, second) = (one.local_addr().unwrap(), other.local_addr().unwrap());
+        let closed = UdpSocket::bind("127.0.0.1:0").await.unwrap();
+        let refuses = closed.local_addr().unwrap();
+        drop(closed);
+        let heard = |socket: &UdpSocket| socket.try_recv(&mut [0; 1024]).is_ok();
+        for (first, within) in [(silent, 2), (refuses, 1)] {
+            let until = Instant::now() + Duration::from_secs(within);
+            let error = device.log_in_at_any(vec![first, second], until).await.map(drop).unwrap_err();
+            assert!(matches!(error, PowerError::Silent { .. }), "{error}");
+            assert!(heard(&other), "the second address was not asked");
+            while heard(&other) {}
+        }
+        assert!(heard(&one), "the first address was not asked");
+        while heard(&one) {}
+        // The one that has answered before comes first, with its share of the time.
+        device.answers = Some(second);
+        let until = Instant::now() + Duration::from_millis(400);
+        let at_once = tokio::time::timeout(
+            Duration::from_millis(100),
+            device.log_in_at_any(vec![silent, second], until),
+        );
+        assert!(at_once.await.is_err() && heard(&other) && !heard(&one));
     }
 }

@@ -11,13 +11,13 @@
 mod entry;
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 
 use super::{Device, PowerError, confirm};
+use crate::config::Names;
 use crate::ids::HostName;
 use crate::proof::kdump;
 use crate::secret::{SecretError, read_private};
@@ -134,6 +134,7 @@ impl Map {
     fn check(&self) -> Result<(), MapError> {
         let mut devices: BTreeMap<String, (&HostName, &Entry)> = BTreeMap::new();
         let mut bases: BTreeMap<String, (&HostName, &Entry)> = BTreeMap::new();
+        let mut boards: BTreeMap<_, BTreeMap<String, (&HostName, &Entry)>> = BTreeMap::new();
         let mut addresses = kdump::Senders::default();
         let mut names: BTreeMap<String, &HostName> = BTreeMap::new();
         for (host, entry) in &self.hosts {
@@ -157,6 +158,19 @@ impl Map {
             }
             devices.insert(identity, (host, entry));
             bases.insert(base, (host, entry));
+            if let Some(board) = entry.board() {
+                let (kind, at) = (entry.kind(), board.0.clone());
+                let known = boards.entry(board).or_default();
+                let strange =
+                    known.iter().find(|(other, (_, of))| **other != kind && !(entry.shared && of.shared));
+                if let Some((_, (one, _))) = strange {
+                    return Err(ambiguous(one, format!("the device at {at}, by different drivers")));
+                }
+                // The next ones are held against the one that is less lenient.
+                if known.get(&kind).is_none_or(|(_, of)| of.shared) {
+                    known.insert(kind, (host, entry));
+                }
+            }
             for address in &entry.kdump {
                 if let Err(kdump::Ambiguous { one, address, .. }) = addresses.add(host, *address) {
                     return Err(ambiguous(&one, format!("the kdump address {address}")));
@@ -189,9 +203,11 @@ impl Map {
     /// A host's device, if it is of this host alone.
     pub fn own_device(&self, host: &HostName) -> Result<Box<dyn Device>, MapError> {
         let entry = self.entry(host)?;
-        let identity = entry.identity();
-        let others =
-            self.hosts.iter().filter(|(other, entry)| *other != host && entry.identity() == identity);
+        // Without the word of both it was refused when the map was read.
+        let others = self
+            .hosts
+            .iter()
+            .filter(|(other, of)| *other != host && entry.shared && of.shared && entry.is(of));
         let others: Vec<_> = others.map(|(other, _)| other.as_str()).collect();
         if others.is_empty() {
             self.device(host)
@@ -200,37 +216,53 @@ impl Map {
         }
     }
 
-    /// The addresses from which the hosts' crash kernels may speak.
-    pub fn kdump_senders(&self) -> kdump::Senders {
+    /// What the map calls a host of Nova: what the configuration says, its name in Nova, or that of its node.
+    pub fn name(&self, names: &Names, host: &HostName) -> Option<HostName> {
+        let configured = names.power(host).parse().ok();
+        let node = names.node(host).and_then(|node| node.as_str().parse().ok());
+        [configured, Some(host.clone()), node]
+            .into_iter()
+            .flatten()
+            .find(|name| self.hosts.contains_key(name))
+    }
+
+    /// [`Map::device`] of a host of Nova.
+    pub fn device_of(&self, names: &Names, host: &HostName) -> Result<Box<dyn Device>, MapError> {
+        self.device(&self.name(names, host).unwrap_or_else(|| host.clone()))
+    }
+
+    /// [`Map::own_device`] of a host of Nova.
+    pub fn own_device_of(&self, names: &Names, host: &HostName) -> Result<Box<dyn Device>, MapError> {
+        self.own_device(&self.name(names, host).unwrap_or_else(|| host.clone()))
+    }
+
+    /// The addresses from which the crash kernel of a host of Nova may speak.
+    pub fn kdump_senders(&self, names: &Names, host: &HostName) -> kdump::Senders {
         let mut senders = kdump::Senders::default();
-        for (host, entry) in &self.hosts {
-            for address in &entry.kdump {
-                // What is ambiguous was refused when the map was read.
-                let _ = senders.add(host, *address);
-            }
+        let entry = self.name(names, host).and_then(|name| self.hosts.get(&name));
+        for address in entry.iter().flat_map(|entry| &entry.kdump) {
+            // What is ambiguous was refused when the map was read.
+            let _ = senders.add(host, *address);
         }
         senders
     }
 
-    /// A host's kdump addresses.
-    pub fn kdump(&self, host: &HostName) -> &[IpAddr] {
-        self.hosts.get(host).map_or(&[], |entry| &entry.kdump)
-    }
-
-    /// Whether each device could be used, and whether hosts of Nova are missing (`nova`: all of them, if known).
-    pub fn validate(&self, nova: Option<&BTreeSet<HostName>>) -> Vec<Finding> {
+    /// Whether each device could be used, and whether hosts of Nova are missing (`nova`: all of them, if known, and how
+    /// they are called).
+    pub fn validate(&self, nova: Option<(&Names, &BTreeSet<HostName>)>) -> Vec<Finding> {
         let mut found: Vec<Finding> =
             self.hosts.iter().map(|(host, entry)| self.judge(host, entry)).collect();
-        if let Some(nova) = nova {
+        if let Some((names, nova)) = nova {
             let lacking = |host: &HostName, text: &str| Finding {
                 host: host.clone(),
                 device: String::new(),
                 severity: Severity::Error,
                 text: text.to_owned(),
             };
-            let missing = nova.iter().filter(|host| !self.hosts.contains_key(*host));
+            let missing = nova.iter().filter(|host| self.name(names, host).is_none());
             found.extend(missing.map(|host| lacking(host, "it has no power device in the map")));
-            let strange = self.hosts.keys().filter(|host| !nova.contains(*host));
+            let known: BTreeSet<HostName> = nova.iter().filter_map(|host| self.name(names, host)).collect();
+            let strange = self.hosts.keys().filter(|host| !known.contains(*host));
             found.extend(
                 strange.map(|host| lacking(host, "Nova has no such host: is it spelled as Nova has it?")),
             );
@@ -250,7 +282,7 @@ impl Map {
     /// The same, and asks each device for its power: `at_once` of them at a time, each for so long.
     pub async fn validate_live(
         &self,
-        nova: Option<&BTreeSet<HostName>>,
+        nova: Option<(&Names, &BTreeSet<HostName>)>,
         within: Duration,
         at_once: usize,
     ) -> Vec<Finding> {

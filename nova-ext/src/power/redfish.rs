@@ -26,6 +26,9 @@ use session::Session;
 /// For a connection to be there.
 const CONNECT: Duration = Duration::from_secs(5);
 
+/// Connections that are kept for the next question.
+const KEPT: usize = 1;
+
 /// Where a device is and how to log in to it.
 #[derive(Debug, Clone)]
 pub struct RedfishSettings {
@@ -77,20 +80,26 @@ impl Redfish {
         if settings.insecure {
             tracing::warn!(device = %place, "insecure: its certificate is not checked, so anybody could answer");
         }
-        let client = Client::builder()
-            .tls_backend_preconfigured(tls)
-            .connect_timeout(CONNECT)
-            // An order is given once, and the password goes where we send it and nowhere else.
-            .retry(retry::never())
-            .redirect(redirect::Policy::none())
-            .no_proxy()
-            .build()
-            .map_err(|error| wrong(error.to_string()))?;
+        let client = |kept: usize| {
+            Client::builder()
+                .tls_backend_preconfigured(tls.clone())
+                .connect_timeout(CONNECT)
+                // An order is given once, and the password goes where we send it and nowhere else.
+                .retry(retry::never())
+                .redirect(redirect::Policy::none())
+                .no_proxy()
+                .pool_max_idle_per_host(kept)
+                .build()
+                .map_err(|error| wrong(error.to_string()))
+        };
         Ok(Self {
             line: Line {
                 name: format!("redfish {place}"),
                 base,
-                client,
+                client: client(KEPT)?,
+                // The device may have closed a kept connection just now: whether an order has gone out on it could not be
+                // told, and it is given once.
+                fresh: client(0)?,
                 user: settings.user,
                 password: settings.password,
             },
@@ -221,7 +230,7 @@ impl Device for Redfish {
         Box::pin(async move {
             let unsent = |error| PowerError::Unsent(Box::new(error));
             let (target, body) = self.reset(order, until).await.map_err(unsent)?;
-            let reply = self.line.send(Method::POST, &target, Some(body), self.who(), until).await;
+            let reply = self.line.order(&target, body, self.who(), until).await;
             let reply = reply.map_err(|error| match error {
                 PowerError::Unreachable { .. } => unsent(error),
                 error => error,

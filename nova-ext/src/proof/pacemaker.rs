@@ -3,7 +3,7 @@
 //! Its history says what was done to which node, and not by which device. So there are two ways to read it:
 //!
 //! - A *completed* entry (`status` success, action `off`, or `reboot` where that is accepted) that is newer than the
-//!   node's last sign of life.
+//!   node's last sign of life, where whatever the cluster can have fenced the node with switches power.
 //! - A *pending* entry, seen by a fence agent that the fencer runs inside a topology level. The fencer goes on to the
 //!   next device of a level only after the one before has succeeded, so the devices listed before ours in the level
 //!   have switched the node off. That holds only if our device never comes first: each level of the node that has it
@@ -76,6 +76,17 @@ pub enum NoProof {
     /// A person has confirmed it.
     #[error("{0} was confirmed off by stonith_admin, which names nobody: confirm it by name here")]
     Human(NodeName),
+    /// What did it may not switch power.
+    #[error(
+        "Pacemaker fenced {node}, but perhaps with {by}, which does not show that its power is off: have a power device in \
+         each level of the node"
+    )]
+    NotPower {
+        /// The node.
+        node: NodeName,
+        /// What may have done it.
+        by: String,
+    },
     /// Nothing is under way.
     #[error("the fencer is not fencing {0} now")]
     NotNow(NodeName),
@@ -104,6 +115,7 @@ pub fn is_online(text: &str, node: &NodeName) -> Result<bool, BadXml> {
 /// The proof of a completed entry that is newer than `seen`, the node's last sign of life.
 pub fn completed(
     events: &[FenceEvent],
+    topology: &Topology,
     node: &NodeName,
     host: &HostName,
     seen: Stamp,
@@ -125,6 +137,9 @@ pub fn completed(
         "reboot" => return Err(NoProof::Reboot(node.clone())),
         // Switched on after: whatever came before does not hold.
         _ => return Err(NoProof::Nothing(node.clone())),
+    }
+    if let Some(by) = topology.doubt(node) {
+        return Err(NoProof::NotPower { node: node.clone(), by });
     }
     let by = last.delegate.as_ref().map_or_else(String::new, |delegate| format!(" on {delegate}"));
     let evidence = Evidence::Pacemaker {

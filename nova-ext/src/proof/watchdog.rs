@@ -11,6 +11,11 @@ use super::{Evidence, FenceProof};
 use crate::ids::HostName;
 use crate::stamp::Stamp;
 
+/// A host that lives shows it to Nova every 10 s (`report_interval`): only a silence that is longer shows that it does not.
+const LEAST: Duration = Duration::from_secs(15);
+/// Nobody waits longer.
+const MOST: Duration = Duration::from_secs(3600);
+
 /// The watchdog of the hosts.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -22,7 +27,7 @@ pub struct Watchdog {
     pub margin_secs: Option<u64>,
 }
 
-/// Not yet.
+/// Why there is no proof.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
 pub enum NotYet {
     /// The time is not over.
@@ -31,22 +36,34 @@ pub enum NotYet {
     /// A watchdog of no time does not exist.
     #[error("a watchdog's timeout is at least 1 s: set timeout_secs to what the hosts have")]
     NoTimeout,
+    /// Nothing follows from a time that is so short, or it never comes.
+    #[error(
+        "a watchdog of {0} s and a margin of {1} s: together they must be 15 s at least, as a host shows every 10 s that it \
+         lives, and an hour at most. Set margin_secs"
+    )]
+    Span(u64, u64),
     /// The host was seen in the future.
     #[error("the host was last seen in the future: the clocks differ, so nothing follows from the time")]
     Clock,
 }
 
 impl Watchdog {
-    /// The proof, if the time is over.
-    pub fn proof(self, host: &HostName, last_seen: Stamp, now: Stamp) -> Result<FenceProof, NotYet> {
+    /// How long after its last sign of life a host has been reset.
+    pub fn due(self) -> Result<Duration, NotYet> {
         if self.timeout_secs == 0 {
             return Err(NotYet::NoTimeout);
         }
+        let margin = self.margin_secs.unwrap_or(self.timeout_secs);
+        let due = Duration::from_secs(self.timeout_secs.saturating_add(margin));
+        if due < LEAST || due > MOST { Err(NotYet::Span(self.timeout_secs, margin)) } else { Ok(due) }
+    }
+
+    /// The proof, if the time is over.
+    pub fn proof(self, host: &HostName, last_seen: Stamp, now: Stamp) -> Result<FenceProof, NotYet> {
+        let due = self.due()?;
         if now < last_seen {
             return Err(NotYet::Clock);
         }
-        let margin = self.margin_secs.unwrap_or(self.timeout_secs);
-        let due = Duration::from_secs(self.timeout_secs.saturating_add(margin));
         let passed = now.since(last_seen);
         if passed <= due {
             return Err(NotYet::Wait(due.saturating_sub(passed)));
@@ -80,5 +97,7 @@ mod tests {
         );
         let endless = Watchdog { timeout_secs: u64::MAX, margin_secs: Some(u64::MAX) };
         assert!(endless.proof(&host, seen, after(99)).is_err());
+        let short = Watchdog { timeout_secs: 5, margin_secs: None };
+        assert_eq!(short.proof(&host, seen, after(99)), Err(NotYet::Span(5, 5)));
     }
 }

@@ -32,6 +32,9 @@ pub struct Request<'a> {
     pub check: Option<&'a str>,
     /// Hosts that are left out: the server's own one, first, if it leaves it.
     pub left: Option<&'a str>,
+    /// Whether the server is on a host already, if none is left out: a resize may stay there
+    /// (`allow_resize_to_same_host`), and then it looks like a boot.
+    pub there: bool,
 }
 
 impl Request<'_> {
@@ -45,6 +48,7 @@ impl Request<'_> {
     pub fn errand(&self, down: Option<bool>) -> Errand {
         match (self.check, self.left) {
             (Some("rebuild"), _) => Errand::Rebuild,
+            (_, None) if self.there => Errand::Move,
             (_, None) => Errand::Boot,
             (_, Some(_)) if down == Some(true) => Errand::Evacuation,
             (_, Some(_)) => Errand::Move,
@@ -58,13 +62,21 @@ mod tests {
 
     #[test]
     fn an_evacuation_has_a_source_that_is_down() {
-        let of = |check, left, down| Request { check, left }.errand(down);
+        let of = |check, left, down| Request { check, left, there: false }.errand(down);
         assert_eq!(of(None, None, None), Errand::Boot);
         assert_eq!(of(None, Some("c1"), Some(true)), Errand::Evacuation);
         assert_eq!(of(None, Some("c1"), Some(false)), Errand::Move);
         assert_eq!(of(None, Some("c1"), None), Errand::Move);
         assert_eq!(of(Some("rebuild"), Some("c1"), Some(true)), Errand::Rebuild);
-        assert_eq!(Request { check: Some("rebuild"), left: Some("c1") }.source(), None);
-        assert_eq!(Request { check: None, left: Some("c1") }.source(), Some("c1"));
+        assert_eq!(Request { check: Some("rebuild"), left: Some("c1"), there: true }.source(), None);
+        assert_eq!(Request { check: None, left: Some("c1"), there: false }.source(), Some("c1"));
+    }
+
+    #[test]
+    fn a_resize_that_may_stay_is_no_boot() {
+        let of = |check, left| Request { check, left, there: true }.errand(None);
+        assert_eq!(of(None, None), Errand::Move);
+        assert_eq!(of(None, Some("c1")), Errand::Move);
+        assert_eq!(of(Some("rebuild"), None), Errand::Rebuild);
     }
 }

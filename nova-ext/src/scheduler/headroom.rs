@@ -1,7 +1,8 @@
 //! Room for the servers of any one host of a group, kept free: a new server that would take it is refused.
 //!
 //! What the scheduler is shown of the hosts is not all: Placement leaves out those that have no room for the server at
-//! hand. So what was shown before is remembered, for a while; but of a host that is not shown now, no more is believed to
+//! hand. So what was shown before is remembered, for a while, and what was placed since ([`Rooms::note`] takes a host by
+//! itself); but of a host that is not shown now, no more is believed to
 //! be free than the server needs. The rule is about sums: what the lost host's servers need
 //! together, and what is free on the hosts that are left. A sum that is too small is a certain no; that large servers may
 //! not fit although the sum does is what `nova-ha capacity` looks at, server by server.
@@ -11,6 +12,7 @@ use std::time::Duration;
 
 use super::Host;
 use crate::plan::capacity::Amount;
+use crate::policy::keys::Reserve;
 
 /// What is free on a host is believed for so long.
 const FREE: Duration = Duration::from_secs(60);
@@ -24,6 +26,8 @@ const MOST: usize = 20_000;
 struct Seen {
     at: Duration,
     group: String,
+    /// It is of no use to the others, whatever becomes of it.
+    aside: bool,
     takes: bool,
     used: Amount,
     free: Amount,
@@ -38,7 +42,7 @@ pub struct Rooms {
 /// A group of hosts, as far as head-room goes.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub struct Group {
-    /// How many hosts it has.
+    /// How many hosts it has; those that are reserved for nobody do not count.
     hosts: usize,
     /// What is free on all of them together.
     free: [u64; 3],
@@ -57,6 +61,7 @@ impl Rooms {
             let seen = Seen {
                 at: now,
                 group: host.failover.clone().unwrap_or_default(),
+                aside: host.reserve == Reserve::Nobody,
                 takes: host.takes(),
                 used: host.used,
                 free: host.free(),
@@ -86,7 +91,7 @@ impl Rooms {
                 groups.insert(seen.group.clone(), Group::default());
             }
             let Some(group) = groups.get_mut(&seen.group) else { continue };
-            group.hosts += 1;
+            group.hosts += usize::from(!seen.aside);
             let fresh = seen.takes && now.saturating_sub(seen.at) <= FREE;
             let free = if fresh { parts(seen.free) } else { [0; 3] };
             let each = group.free.iter_mut().zip(&mut group.worst).zip(free).zip(parts(seen.used));
@@ -231,6 +236,55 @@ mod tests {
         let off = Host { forced_down: true, ..host("d", 0) };
         rooms.note(&[off], NOW);
         assert!(!affords(&rooms, &hosts[0], 40, NOW));
+    }
+
+    #[test]
+    fn what_is_reserved_for_nobody_has_nothing_free() {
+        let aside = |used| Host { reserve: Reserve::Nobody, ..host("d", used) };
+        let hosts = [host("a", 60), host("b", 60), host("c", 60), aside(0)];
+        let mut rooms = Rooms::default();
+        rooms.note(&hosts, NOW);
+        assert!(affords(&rooms, &hosts[0], 20, NOW));
+        assert!(!affords(&rooms, &hosts[0], 21, NOW));
+        // Servers that are there from before need room as all others do.
+        rooms.note(&[aside(90)], NOW);
+        assert!(affords(&rooms, &hosts[0], 20, NOW));
+        rooms.note(&[Host { total: memory(200), ..aside(110) }], NOW);
+        assert!(!affords(&rooms, &hosts[0], 20, NOW));
+        // Beside it, a host is alone: nobody could take its servers, whatever is kept free.
+        let hosts = [host("a", 60), aside(0)];
+        let mut rooms = Rooms::default();
+        rooms.note(&hosts, NOW);
+        assert!(affords(&rooms, &hosts[0], 30, NOW));
+        // One for evacuated servers has room for them.
+        let spare = Host { reserve: Reserve::Evacuations, ..host("d", 0) };
+        let mut rooms = Rooms::default();
+        rooms.note(&[host("a", 60), spare], NOW);
+        assert!(affords(&rooms, &host("a", 60), 40, NOW));
+    }
+
+    #[test]
+    fn what_was_placed_counts_although_the_host_is_not_shown_any_more() {
+        // Five hosts for two large servers each. Of a full one nothing is shown, and it has less than it had when it was.
+        let mut hosts: Vec<Host> = ["a", "b", "c", "d", "e"].map(|name| host(name, 0)).into();
+        let mut rooms = Rooms::default();
+        let mut placed = 0;
+        for second in 1..20 {
+            let now = NOW + Duration::from_secs(second);
+            let shown: Vec<Host> =
+                hosts.iter().filter(|it| it.free().memory_mb >= memory(49).memory_mb).cloned().collect();
+            rooms.note(&shown, now);
+            // As Nova does it: where most is free.
+            let Some(chosen) = shown.iter().min_by_key(|it| it.used.memory_mb) else { break };
+            if !affords(&rooms, chosen, 49, now) {
+                break;
+            }
+            let chosen = hosts.iter_mut().find(|it| it.name == chosen.name).unwrap();
+            chosen.used.memory_mb += 49 * 1024;
+            rooms.note(std::slice::from_ref(chosen), now);
+            placed += 1;
+        }
+        assert_eq!(placed, 8);
     }
 
     #[test]

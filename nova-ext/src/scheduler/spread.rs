@@ -4,8 +4,11 @@
 //! emptier. So a host that took fifty evacuated servers is the next one whose failure hurts. What counts here is how many
 //! servers a host, and its failure domain, have got lately.
 //!
-//! Nobody says which host was chosen in the end. But Nova counts the servers of a host, and counts one more as soon as it
-//! has chosen it: what has come since the last look has arrived.
+//! Whoever can says which host was chosen ([`Arrivals::arrived`]). Where nobody does, Nova's count of a host's servers has
+//! to do: it counts one more as soon as it has chosen the host. But one that is evacuated is not counted any more when the
+//! host reports for the next time, which may be before the next look, and is again when it is there. A fall is not believed
+//! for that: what is under way would not count, and all would go to one host. So a server may count twice, on whichever host
+//! it is, and one that has failed counts for a while.
 
 use std::collections::{BTreeMap, VecDeque};
 use std::time::Duration;
@@ -40,6 +43,7 @@ impl Default for Weights {
 #[derive(Debug, Clone, Default)]
 pub struct Arrivals {
     hosts: BTreeMap<String, Known>,
+    told: bool,
 }
 
 #[derive(Debug, Clone)]
@@ -50,6 +54,17 @@ struct Known {
 }
 
 impl Arrivals {
+    /// A server was placed on a host: from now on these count, and Nova's counts do not.
+    pub fn arrived(&mut self, host: &str, now: Duration) {
+        self.told = true;
+        if let Some(known) = self.hosts.get_mut(host) {
+            known.arrived.push_back(now);
+        } else {
+            let known = Known { seen: now, servers: 0, arrived: VecDeque::from([now]) };
+            self.hosts.insert(host.to_owned(), known);
+        }
+    }
+
     /// Notes what the scheduler is shown.
     pub fn note(&mut self, hosts: &[Host], now: Duration) {
         for host in hosts {
@@ -58,7 +73,7 @@ impl Arrivals {
                 self.hosts.insert(host.name.clone(), known);
                 continue;
             };
-            let more = host.servers.saturating_sub(known.servers);
+            let more = if self.told { 0 } else { host.servers.saturating_sub(known.servers) };
             for _ in 0..more.min(MOST as u64) {
                 known.arrived.push_back(now);
             }
@@ -162,8 +177,55 @@ mod tests {
         two[1].servers += 7;
         arrivals.note(&two, Duration::from_secs(1));
         assert_eq!(weigh(&arrivals, &two), [-2.0, -7.0]);
-        // A count that goes down and up again, as Nova's does, is no reason for more than what came.
+        // What came long ago counts no more.
         arrivals.note(&two, LATELY + Duration::from_secs(2));
         assert_eq!(weigh(&arrivals, &two), [-2.0, 0.0]);
+    }
+
+    #[test]
+    fn what_is_under_way_counts_although_the_host_does_not_report_it() {
+        let mut four = hosts(&["", "", "", ""]);
+        let mut arrivals = Arrivals::default();
+        let mut chosen: Vec<usize> = Vec::new();
+        for step in 0..48 {
+            let there = chosen.len().saturating_sub(8);
+            // The one that was chosen a moment ago is counted, and not any more when its host has reported.
+            for (half, last) in [chosen.last().copied(), None].into_iter().enumerate() {
+                for (place, host) in four.iter_mut().enumerate() {
+                    let seen = chosen.iter().take(there).filter(|it| **it == place).count();
+                    host.servers = 3 + seen as u64 + u64::from(last == Some(place));
+                }
+                arrivals.note(&four, Duration::from_millis(step * 1000 + half as u64 * 500));
+            }
+            let weights = arrivals.weigh(&four, Errand::Evacuation, false, &Weights::default());
+            let best = weights.iter().copied().fold(f64::MIN, f64::max);
+            chosen.push(weights.iter().position(|it| (it - best).abs() < 1e-9).unwrap());
+        }
+        let counts: Vec<_> = (0..4).map(|place| chosen.iter().filter(|it| **it == place).count()).collect();
+        assert_eq!(counts, [12; 4]);
+    }
+
+    #[test]
+    fn what_is_told_counts_and_nothing_else() {
+        // Hosts that report before the next look, and without what was placed there.
+        let mut four = hosts(&["", "", "", ""]);
+        let mut arrivals = Arrivals::default();
+        let mut placed = [0; 4];
+        for second in 0..48 {
+            let now = Duration::from_secs(second);
+            arrivals.note(&four, now);
+            let weights = arrivals.weigh(&four, Errand::Evacuation, false, &Weights::default());
+            let best = weights.iter().copied().fold(f64::MIN, f64::max);
+            let chosen = weights.iter().rposition(|it| (it - best).abs() < 1e-9).unwrap();
+            arrivals.arrived(&four[chosen].name, now);
+            placed[chosen] += 1;
+            // All at once, a minute later.
+            if second == 30 {
+                four[3].servers += 7;
+            }
+        }
+        assert_eq!(placed, [12; 4]);
+        arrivals.note(&four, Duration::from_secs(48) + LATELY);
+        assert_eq!(arrivals.of("c0"), 0);
     }
 }

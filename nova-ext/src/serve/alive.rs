@@ -32,10 +32,13 @@ pub(super) async fn sign(shared: &Shared, cloud: &Cloud, proof: &FenceProof, tol
     if age < NEW {
         return None;
     }
-    match proofs::reads(shared.map.as_ref(), &shared.names, host).await {
-        Some(PowerState::On) => return Some("its power reads on".into()),
-        Some(_) => return None,
-        None => {}
+    // A crash kernel runs with the power on.
+    if !proof.evidence().leaves_power_on() {
+        match proofs::reads(shared.map.as_ref(), &shared.names, host).await {
+            Some(PowerState::On) => return Some("its power reads on".into()),
+            Some(_) => return None,
+            None => {}
+        }
     }
     // A cluster that reboots has its node back while the evacuation goes on, where that is allowed.
     if !shared.config.fence.reboot_counts

@@ -5,7 +5,7 @@
 
 use std::fs;
 use std::io;
-use std::os::unix::fs::PermissionsExt as _;
+use std::os::unix::fs::{DirBuilderExt as _, PermissionsExt as _};
 use std::path::Path;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -152,7 +152,11 @@ impl Events {
 fn bind_local(path: &Path) -> Result<UnixListener, ServeError> {
     let wrong = |error| ServeError::Io(path.display().to_string(), error);
     if let Some(folder) = path.parent() {
-        fs::create_dir_all(folder).map_err(wrong)?;
+        fs::DirBuilder::new().recursive(true).mode(0o755).create(folder).map_err(wrong)?;
+        if folder.file_name().is_some_and(|name| name == "pcmk-remote") {
+            // Ours alone; the umask has taken from it what Nova's users need to find the socket.
+            fs::set_permissions(folder, fs::Permissions::from_mode(0o755)).map_err(wrong)?;
+        }
     }
     // The journal's lock says that nobody else serves here.
     match fs::remove_file(path) {
@@ -356,6 +360,28 @@ mod tests {
         drop(sender);
         until("the end", || count.now().connected == 0).await;
         serving.abort();
+    }
+
+    #[tokio::test]
+    async fn other_users_find_the_socket() {
+        let folder = tempfile::tempdir().unwrap();
+        // As the unit's umask leaves it.
+        let own = folder.path().join("pcmk-remote");
+        fs::DirBuilder::new().mode(0o700).create(&own).unwrap();
+        let path = own.join("nova-events.sock");
+        let _events =
+            Events::bind(&config::Events { socket: Some(path.clone()), ..config::Events::default() })
+                .unwrap();
+        let mode = |path: &Path| fs::metadata(path).unwrap().permissions().mode() & 0o777;
+        assert_eq!((mode(&own), mode(&path)), (0o755, 0o666));
+        // A folder of the operator's is left as it is.
+        let other = folder.path().join("other");
+        fs::DirBuilder::new().mode(0o750).create(&other).unwrap();
+        let before = mode(&other);
+        let path = other.join("nova-events.sock");
+        let _events =
+            Events::bind(&config::Events { socket: Some(path), ..config::Events::default() }).unwrap();
+        assert_eq!(mode(&other), before);
     }
 
     #[tokio::test]

@@ -7,6 +7,7 @@ use tracing::{info, warn};
 
 use super::{Shared, alive};
 use crate::cloud::Cloud;
+use crate::config::Names;
 use crate::engine::Read;
 use crate::engine::Trouble;
 use crate::engine::run::Proofs;
@@ -33,23 +34,25 @@ impl Known {
 
 impl Proofs for Known {
     async fn current(&self, host: &HostName) -> Read<Option<FenceProof>> {
-        let path = self.shared.config.files.proofs();
-        if reads_on(self.shared.map.as_ref(), &self.shared.names, host).await {
-            info!(%host, "its power reads on: it is not proven off any more");
-            end(path, host.clone()).await?;
-            return Ok(None);
-        }
-        let of = host.clone();
+        // What is found says nothing of a proof that is made meanwhile.
+        let begun = Stamp::now();
+        let (path, of) = (self.shared.config.files.proofs(), host.clone());
         let (proof, on) = on_disk(move || {
             let proofs = ledger::Proofs::load(&path)?;
             Ok((proofs.current(&of).cloned(), proofs.is_on(&of)))
         })
         .await?;
+        let may_be_on = proof.as_ref().is_some_and(|proof| proof.evidence().leaves_power_on());
+        if !may_be_on && reads_on(self.shared.map.as_ref(), &self.shared.names, host).await {
+            info!(%host, "its power reads on: it is not proven off any more");
+            end(self.shared.config.files.proofs(), host.clone(), begun).await?;
+            return Ok(None);
+        }
         if let Some(known) = &proof
             && let Some(why) = alive::sign(&self.shared, &self.cloud, known, false).await
         {
             info!(%host, "it is not proven off any more: {why}");
-            end(self.shared.config.files.proofs(), host.clone()).await?;
+            end(self.shared.config.files.proofs(), host.clone(), begun).await?;
             return Ok(None);
         }
         if proof.is_some() || on {
@@ -65,11 +68,7 @@ impl Proofs for Known {
 }
 
 /// The device's proof, where the ledger knows nothing of the host; none if it is on.
-async fn reads_off(
-    map: Option<&Map>,
-    names: &crate::config::Names,
-    host: &HostName,
-) -> Read<Option<FenceProof>> {
+pub(super) async fn reads_off(map: Option<&Map>, names: &Names, host: &HostName) -> Read<Option<FenceProof>> {
     let unknown = |why: &dyn std::fmt::Display| Trouble {
         why: format!(
             "no proof that {host} is off is known on this controller, and its power cannot be read: {why}"
@@ -78,24 +77,18 @@ async fn reads_off(
         overload: false,
     };
     let Some(map) = map else { return Err(unknown(&"there is no map of power devices")) };
-    let name = names.power(host).parse().unwrap_or_else(|_| host.clone());
-    let mut device = map.own_device(&name).map_err(|error| unknown(&error))?;
+    let mut device = map.own_device_of(names, host).map_err(|error| unknown(&error))?;
     power::read_off(device.as_mut(), host, TWO_LOOKS).await.map_err(|error| unknown(&error))
 }
 
 /// A device that says nothing says nothing against the proof: boards lose their power with the host.
-pub(super) async fn reads_on(map: Option<&Map>, names: &crate::config::Names, host: &HostName) -> bool {
+pub(super) async fn reads_on(map: Option<&Map>, names: &Names, host: &HostName) -> bool {
     reads(map, names, host).await == Some(PowerState::On)
 }
 
 /// What its power device says, if it has one that answers.
-pub(super) async fn reads(
-    map: Option<&Map>,
-    names: &crate::config::Names,
-    host: &HostName,
-) -> Option<PowerState> {
-    let name = names.power(host).parse().unwrap_or_else(|_| host.clone());
-    let mut device = map?.device(&name).ok()?;
+pub(super) async fn reads(map: Option<&Map>, names: &Names, host: &HostName) -> Option<PowerState> {
+    let mut device = map?.device_of(names, host).ok()?;
     match power::status(device.as_mut(), ONE_LOOK).await {
         Ok(outcome) => Some(outcome.state),
         Err(error) => {
@@ -110,9 +103,9 @@ pub(super) async fn record(path: std::path::PathBuf, proof: FenceProof) -> Read<
     on_disk(move || ledger::Proofs::load(&path)?.record(&proof)).await
 }
 
-/// No proof of the host holds any more.
-pub(super) async fn end(path: std::path::PathBuf, host: HostName) -> Read<()> {
-    on_disk(move || ledger::Proofs::load(&path)?.powered_on(&host, Stamp::now())).await
+/// The host was on at that time: no proof of before holds any more.
+pub(super) async fn end(path: std::path::PathBuf, host: HostName, at: Stamp) -> Read<()> {
+    on_disk(move || ledger::Proofs::load(&path)?.powered_on(&host, at)).await
 }
 
 /// The proof that holds.

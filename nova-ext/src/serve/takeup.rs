@@ -1,27 +1,23 @@
-//! Requests: found, checked, given to the engine, and forgotten when they have ended.
+//! Requests: found, checked, and given to the engine.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinSet;
-use tokio::time::sleep;
+use tokio::sync::mpsc;
+use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::complaints::Complaints;
+use super::elsewhere::{self, Whose};
+use super::failures::Failures;
+use super::follow::{self, Taken};
 use super::watchers::Watcher;
-use super::{Shared, alive, controller, proofs, switches};
-use crate::cloud::{Cloud, ServiceChange};
+use super::{Shared, alive, controller, evidence, proofs, switched_on};
+use crate::cloud::Cloud;
 use crate::config::{NameError, known_hosts, remember_hosts};
-use crate::engine::comeback::Wanted;
-use crate::engine::journal::{Entry, Event, Outcome};
-use crate::engine::run::Order;
-use crate::engine::{Answer, Request as EngineRequest};
-use crate::handover::{
-    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Value, Wish, is_on, power_wish,
-    value_of,
-};
+use crate::engine::comeback::Happened;
+use crate::handover::{Attributes, EVACUATE, Evacuate, Marked, PROOF, Queue, Request, Value, Wish, is_on};
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::proof::FenceProof;
 use crate::proof::signed::Signer;
@@ -33,71 +29,55 @@ const FILES: Duration = Duration::from_millis(200);
 const ATTRIBUTES: Duration = Duration::from_secs(1);
 /// The same while there is no cluster.
 const NO_CLUSTER: Duration = Duration::from_secs(10);
-/// What another controller has begun and not renewed for so long is taken over.
-const STALE: u64 = 60;
 /// For a tool of the cluster.
 const TOOL: Duration = Duration::from_secs(5);
-/// The same when everything is to end.
-const LAST: Duration = Duration::from_secs(3);
+/// Between questions to the cluster about a request that is not ours now.
+const ASK: Duration = Duration::from_secs(1);
 
-/// Hosts whose requests are under way here, with the nodes of those that are evacuated.
-static BUSY: Mutex<BTreeMap<HostName, Option<NodeName>>> = Mutex::new(BTreeMap::new());
-/// Whether this engine ends: from then on it holds nothing any more.
-static LEAVING: AtomicBool = AtomicBool::new(false);
-
-fn busy() -> MutexGuard<'static, BTreeMap<HostName, Option<NodeName>>> {
-    BUSY.lock().unwrap_or_else(PoisonError::into_inner)
+/// What is known of the folder.
+#[derive(Default)]
+struct Folder {
+    complaints: Complaints,
+    /// Wishes to return that were handed on. They stay until the host has returned.
+    handed_on: BTreeMap<IncidentId, Request>,
+    /// When the cluster was asked about a request.
+    asked: BTreeMap<IncidentId, Instant>,
 }
 
-fn begin(taken: &Taken) -> bool {
-    let mut busy = busy();
-    let free = !busy.contains_key(&taken.host);
-    if free {
-        busy.insert(taken.host.clone(), taken.evacuates.then(|| taken.node.clone()));
+impl Folder {
+    /// Whether a wish to return is to be handed on: once, and again if it has changed, and not while the host is to be
+    /// evacuated.
+    fn wants_back(&mut self, request: &Request, evacuated: bool) -> bool {
+        if evacuated {
+            self.handed_on.remove(&request.id);
+            return false;
+        }
+        self.handed_on.get(&request.id) != Some(request)
     }
-    free
+
+    /// Forgets what does not lie there any more.
+    fn keep(&mut self, requests: &[Request], bad: &BTreeSet<String>) {
+        let ids: BTreeSet<IncidentId> = requests.iter().map(|request| request.id).collect();
+        self.handed_on.retain(|id, _| ids.contains(id));
+        self.asked.retain(|id, _| ids.contains(id));
+        let names: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
+        self.complaints.keep(|of| of == FOLDER || names.contains(of) || bad.contains(of));
+    }
 }
 
-fn over(host: &HostName) {
-    busy().remove(host);
-}
-
-/// What is under way here is for another controller from now on, and not only when it has not been renewed for long.
-pub(super) async fn hand_over() {
-    LEAVING.store(true, Ordering::SeqCst);
-    let nodes: Vec<NodeName> = busy().values().flatten().cloned().collect();
-    let told: JoinSet<()> = nodes
-        .into_iter()
-        .map(|node| async move {
-            match Attributes::new(LAST).set(EVACUATE, &node, &Evacuate::Wanted.value()).await {
-                Ok(()) => info!(%node, "its evacuation is for another controller now"),
-                Err(error) => info!(%node, "no other controller is told: {error}"),
-            }
-        })
-        .collect();
-    told.join_all().await;
-}
-
-/// A request as far as the engine needs it.
-struct Taken {
-    incident: IncidentId,
-    host: HostName,
-    node: NodeName,
-    proof: FenceProof,
-    by: String,
-    story: Vec<Entry>,
-    power_on: bool,
-    evacuates: bool,
-    /// Whether the computes share storage, if it was said.
-    shared_storage: Option<bool>,
-    /// Whether it is a file.
-    file: bool,
-}
+/// What is said of the folder itself, and of the cluster.
+const FOLDER: &str = "the folder";
+const CLUSTER: &str = "the cluster";
 
 /// Watches the folder.
-pub(super) async fn files(watcher: Watcher, shared: Arc<Shared>, cloud: Cloud, wanted: mpsc::Sender<Wanted>) {
+pub(super) async fn files(
+    watcher: Watcher,
+    shared: Arc<Shared>,
+    cloud: Cloud,
+    wanted: mpsc::Sender<Happened>,
+) {
     let queue = Queue::new(shared.config.files.queue());
-    let mut complained: BTreeSet<String> = BTreeSet::new();
+    let mut folder = Folder::default();
     loop {
         let list = {
             let queue = queue.clone();
@@ -105,21 +85,46 @@ pub(super) async fn files(watcher: Watcher, shared: Arc<Shared>, cloud: Cloud, w
         };
         match list {
             Ok(Ok(queued)) => {
+                folder.complaints.forget(FOLDER);
+                let mut bad = BTreeSet::new();
                 for (path, why) in queued.bad {
-                    if complained.insert(path.display().to_string()) {
-                        warn!("{} is no request: {why}", path.display());
+                    let name = path.display().to_string();
+                    if folder.complaints.is_news(&name, &why) {
+                        warn!("{name} is no request: {why}");
                     }
+                    bad.insert(name);
                 }
+                folder.keep(&queued.requests, &bad);
+                let evacuated: BTreeSet<HostName> = queued
+                    .requests
+                    .iter()
+                    .filter(|request| request.wish == Wish::Evacuate)
+                    .map(|request| request.host.clone())
+                    .collect();
                 let due = queued.requests.into_iter().filter(|request| request.is_due(Stamp::now()));
                 for request in due {
-                    one_file(&shared, &cloud, &wanted, &queue, request, &mut complained).await;
+                    match request.wish {
+                        Wish::Return => {
+                            let evacuated =
+                                evacuated.contains(&request.host) || follow::is_busy(&request.host);
+                            if folder.wants_back(&request, evacuated) {
+                                let wish = Happened::Wanted(follow::wish(request.clone()));
+                                if wanted.try_send(wish).is_ok() {
+                                    folder.handed_on.insert(request.id, request);
+                                }
+                            }
+                        }
+                        Wish::Evacuate => {
+                            one_file(&shared, &cloud, &wanted, &queue, request, &mut folder).await;
+                        }
+                    }
                     watcher.well();
                 }
                 watcher.well();
             }
             Ok(Err(error)) => {
                 watcher.trouble(&error.to_string());
-                if complained.insert(error.to_string()) {
+                if folder.complaints.is_news(FOLDER, &error.to_string()) {
                     warn!("{error}");
                 }
             }
@@ -129,52 +134,65 @@ pub(super) async fn files(watcher: Watcher, shared: Arc<Shared>, cloud: Cloud, w
     }
 }
 
+/// Whom a request is about.
+fn of(request: &Request) -> (&HostName, &NodeName) {
+    (&request.host, &request.node)
+}
+
 async fn one_file(
     shared: &Arc<Shared>,
     cloud: &Cloud,
-    wanted: &mpsc::Sender<Wanted>,
+    wanted: &mpsc::Sender<Happened>,
     queue: &Queue,
     request: Request,
-    complained: &mut BTreeSet<String>,
+    folder: &mut Folder,
 ) {
-    let told = request.marked == Marked::Done;
-    match request.wish {
-        Wish::Return => {
-            let Request { host, id: incident, power_on, by, .. } = request;
-            // Known from here on; a host that returns is also found in Nova.
-            if wanted.try_send(Wanted { host, incident, power_on, by }).is_ok() {
-                let _ = queue.remove(incident);
-            }
+    // Looked at before the proof: asking takes its time.
+    if follow::is_busy(&request.host) || folder.asked.get(&request.id).is_some_and(|at| at.elapsed() < ASK) {
+        return;
+    }
+    let forget = |why: &str| {
+        info!(incident = %request.id, host = %request.host, "{why}");
+        if let Err(error) = queue.remove(request.id) {
+            warn!(incident = %request.id, "{error}");
         }
-        // Looked at before the proof: asking takes its time.
-        Wish::Evacuate if busy().contains_key(&request.host) => {}
-        Wish::Evacuate => match proof(shared, cloud, &request.host, request.proof.as_deref(), told).await {
-            Ok(None) => {
-                // Another controller's engine has done it, or somebody has switched the host on.
-                if let Err(error) = queue.remove(request.id) {
-                    warn!(incident = %request.id, "{error}");
-                }
+    };
+    match elsewhere::whose(&request, &controller(), shared.stale).await {
+        Whose::Ours => {}
+        Whose::Over => return forget("the engine of another controller has done it"),
+        Whose::Theirs(why) => {
+            folder.asked.insert(request.id, Instant::now());
+            if folder.complaints.is_news(&request.id.to_string(), &why) {
+                info!(incident = %request.id, host = %request.host, "it waits: {why}");
             }
-            Ok(Some(proof)) => {
-                let taken = Taken {
-                    incident: request.id,
-                    host: request.host,
-                    node: request.node,
-                    proof,
-                    by: request.by,
-                    story: request.story,
-                    power_on: request.power_on,
-                    evacuates: request.evacuates,
-                    shared_storage: request.shared_storage,
-                    file: true,
-                };
-                take(shared, cloud, wanted, taken);
-            }
-            Err(why) if complained.insert(format!("{}: {why}", request.id)) => {
+            return;
+        }
+    }
+    let told = request.marked == Marked::Done;
+    match proof(shared, cloud, of(&request), request.proof.as_deref(), told).await {
+        // Another controller's engine has done it, or somebody has switched the host on.
+        Ok(None) => forget("the host is not off any more"),
+        Ok(Some(proof)) => {
+            let taken = Taken {
+                incident: request.id,
+                host: request.host,
+                node: request.node,
+                proof,
+                by: request.by,
+                story: request.story,
+                power_on: request.power_on,
+                evacuates: request.evacuates,
+                shared_storage: request.shared_storage,
+                file: true,
+            };
+            follow::take(shared, cloud, wanted, taken);
+        }
+        Err(why) => {
+            folder.asked.insert(request.id, Instant::now());
+            if folder.complaints.is_news(&request.id.to_string(), &why) {
                 warn!(incident = %request.id, host = %request.host, "not evacuated: {why}");
             }
-            Err(_) => {}
-        },
+        }
     }
 }
 
@@ -183,17 +201,19 @@ pub(super) async fn attributes(
     watcher: Watcher,
     shared: Arc<Shared>,
     cloud: Cloud,
-    wanted: mpsc::Sender<Wanted>,
+    wanted: mpsc::Sender<Happened>,
 ) {
     let attributes = Attributes::new(TOOL);
-    let mut complained: BTreeSet<String> = BTreeSet::new();
-    let mut powered: BTreeMap<String, Stamp> = BTreeMap::new();
+    let mut complaints = Complaints::default();
+    let mut failures = Failures::default();
+    let mut switched_on = switched_on::SwitchedOn::default();
     loop {
         let values = match attributes.values(EVACUATE).await {
             Ok(values) => values,
             Err(error) => {
                 watcher.trouble(&error.to_string());
-                if complained.insert("cluster".into()) {
+                failures.no_cluster(&shared, &error);
+                if complaints.is_news(CLUSTER, "it is not there") {
                     warn!(
                         "node attributes are not watched, requests come from this controller alone: {error}"
                     );
@@ -202,24 +222,24 @@ pub(super) async fn attributes(
                 continue;
             }
         };
-        if complained.remove("cluster") {
+        if complaints.forget(CLUSTER) {
             info!("node attributes are watched");
         }
-        let open: Vec<Value> = values.into_iter().filter(|value| is_open(&value.value)).collect();
+        failures.keep(&shared, &cloud, &attributes).await;
+        let me = controller();
+        let open: Vec<Value> = values
+            .into_iter()
+            .filter(|value| is_open(&value.value, &me, Stamp::now(), shared.stale))
+            .collect();
+        complaints.keep(|of| open.iter().any(|value| value.node == of));
         let proofs = attributes.values(PROOF).await.unwrap_or_default();
-        for proof in &proofs {
-            // Somebody has switched it on, on another controller.
-            if let Some(since) = is_on(&proof.value)
-                && powered.insert(proof.node.clone(), since) != Some(since)
-            {
-                powered_on(&shared, &proof.node, since).await;
-            }
-        }
+        switched_on.hear(&shared, &cloud, &proofs).await;
+        switched_on.let_return(&cloud, &wanted).await;
         for value in open {
             let line = proofs.iter().find(|proof| proof.node == value.node).map(|proof| proof.value.clone());
             let line = line.filter(|line| is_on(line).is_none());
             if let Err(why) = one_attribute(&shared, &cloud, &wanted, &value, line).await
-                && complained.insert(format!("{}: {why}", value.node))
+                && complaints.is_news(&value.node, &why)
             {
                 warn!(node = %value.node, "not evacuated: {why}");
             }
@@ -229,43 +249,25 @@ pub(super) async fn attributes(
     }
 }
 
-fn is_open(value: &str) -> bool {
+fn is_open(value: &str, me: &str, now: Stamp, stale: u64) -> bool {
     match Evacuate::parse(value) {
-        Evacuate::Wanted => true,
+        Evacuate::Wanted | Evacuate::Down => true,
         Evacuate::Over => false,
         // Ours of an earlier life, or another controller's that has stopped.
-        Evacuate::Begun { by, since } => {
-            by == controller() || Stamp::now().as_secs().saturating_sub(since) > STALE
-        }
+        Evacuate::Begun { by, since } => by == me || !elsewhere::is_fresh(since, now, stale),
     }
-}
-
-async fn powered_on(shared: &Shared, node: &str, since: Stamp) {
-    let known = known_hosts(&shared.config.files.known_hosts());
-    let Ok(host) = shared.names.resolve(node, None, &known) else { return };
-    let path = shared.config.files.proofs();
-    match proofs::current(path.clone(), host.clone()).await {
-        // It has failed again after that.
-        Ok(Some(proof)) if proof.at() > since => return,
-        Ok(_) => {}
-        Err(trouble) => warn!(%host, "{}", trouble.why),
-    }
-    if let Err(trouble) = proofs::end(path, host.clone()).await {
-        warn!(%host, "{}", trouble.why);
-    }
-    let _ = shared.orders.send(Order::PoweredOn { host }).await;
 }
 
 async fn one_attribute(
     shared: &Arc<Shared>,
     cloud: &Cloud,
-    wanted: &mpsc::Sender<Wanted>,
+    wanted: &mpsc::Sender<Happened>,
     value: &Value,
     line: Option<String>,
 ) -> Result<(), String> {
     let node: NodeName = value.node.parse().map_err(|error: crate::ids::BadName| error.to_string())?;
     let host = host_of(shared, cloud, &value.node, line.as_deref()).await?;
-    if busy().contains_key(&host) {
+    if follow::is_busy(&host) {
         return Ok(());
     }
     let mut line = line;
@@ -274,7 +276,7 @@ async fn one_attribute(
         let service = cloud.compute_service(&host).await.map_err(|error| error.to_string())?;
         line = service.disabled_reason;
     }
-    let Some(proof) = proof(shared, cloud, &host, line.as_deref(), false).await? else {
+    let Some(proof) = proof(shared, cloud, (&host, &node), line.as_deref(), false).await? else {
         let _ = Attributes::new(TOOL).set(EVACUATE, &node, &Evacuate::Over.value()).await;
         return Ok(());
     };
@@ -286,16 +288,21 @@ async fn one_attribute(
         by: "a node attribute".into(),
         story: Vec::new(),
         power_on: false,
-        evacuates: true,
+        evacuates: Evacuate::parse(&value.value) != Evacuate::Down,
         shared_storage: None,
         file: false,
     };
-    take(shared, cloud, wanted, taken);
+    follow::take(shared, cloud, wanted, taken);
     Ok(())
 }
 
 /// The host of a node, by the configuration or by Nova's list.
-async fn host_of(shared: &Shared, cloud: &Cloud, node: &str, line: Option<&str>) -> Result<HostName, String> {
+pub(super) async fn host_of(
+    shared: &Shared,
+    cloud: &Cloud,
+    node: &str,
+    line: Option<&str>,
+) -> Result<HostName, String> {
     let path = shared.config.files.known_hosts();
     if let Ok(host) = shared.names.resolve(node, None, &known_hosts(&path)) {
         return Ok(host);
@@ -316,175 +323,107 @@ fn signed_for(error: &NameError, signer: Option<&Signer>, line: Option<&str>) ->
     hosts.into_iter().find(|host| signer.verify(host, line).is_ok())
 }
 
-/// The proof that the host is off: the ledger's, or the signed line's. None: it was off, and is on again.
+/// The proof that the host is off: the ledger's, the signed line's, or what is found now. None: it was off, and is on
+/// again.
 async fn proof(
-    shared: &Shared,
+    shared: &Arc<Shared>,
     cloud: &Cloud,
-    host: &HostName,
+    (host, node): (&HostName, &NodeName),
     line: Option<&str>,
     told: bool,
 ) -> Result<Option<FenceProof>, String> {
-    let Some(proof) = recorded(shared, host, line).await? else {
-        info!(%host, "not evacuated: it was powered on after it was proven off");
-        return Ok(None);
+    // What is found says nothing of a proof that is made meanwhile.
+    let begun = Stamp::now();
+    let proof = match recorded(shared, host, line).await? {
+        Recorded::Holds(proof) => proof,
+        Recorded::Over => {
+            info!(%host, "not evacuated: it was powered on after it was proven off");
+            return Ok(None);
+        }
+        Recorded::Nothing(why) => return Err(format!("{why}; {}", evidence::ask(shared, cloud, host, node))),
     };
     let Some(why) = alive::sign(shared, cloud, &proof, told).await else { return Ok(Some(proof)) };
     info!(%host, "what was asked for while it was off is over: {why}");
-    proofs::end(shared.config.files.proofs(), host.clone()).await.map_err(|trouble| trouble.why)?;
+    proofs::end(shared.config.files.proofs(), host.clone(), begun).await.map_err(|trouble| trouble.why)?;
     Ok(None)
 }
 
-async fn recorded(
-    shared: &Shared,
-    host: &HostName,
-    line: Option<&str>,
-) -> Result<Option<FenceProof>, String> {
+/// What was written down.
+#[derive(Debug)]
+enum Recorded {
+    Holds(FenceProof),
+    /// The host was on since.
+    Over,
+    /// Whoever has fenced it has left no proof that counts, and why.
+    Nothing(String),
+}
+
+async fn recorded(shared: &Shared, host: &HostName, line: Option<&str>) -> Result<Recorded, String> {
     let path = shared.config.files.proofs();
     let known = proofs::current(path.clone(), host.clone()).await.map_err(|trouble| trouble.why)?;
-    if known.is_some() {
-        return Ok(known);
-    }
-    let signer =
-        shared.signer.as_ref().ok_or("no proof on this controller, and no key to check those of others")?;
-    let line = line.ok_or("there is no proof that the host is off")?;
-    let proof = signer.verify(host, line).map_err(|refused| format!("the proof is not valid: {refused}"))?;
+    let signed = match (line, &shared.signer) {
+        (None, _) => Err("there is no proof that the host is off".to_owned()),
+        (_, None) => Err("no proof on this controller, and no key to check those of others".into()),
+        (Some(line), Some(signer)) => {
+            signer.verify(host, line).map_err(|refused| format!("the proof is not valid: {refused}"))
+        }
+    };
+    let proof = match (known, signed) {
+        // It may have failed again since, and have been fenced from another controller.
+        (Some(known), Ok(signed)) if signed.at() > known.at() => signed,
+        (Some(known), _) => return Ok(Recorded::Holds(known)),
+        (None, Ok(signed)) => signed,
+        (None, Err(why)) => return Ok(Recorded::Nothing(why)),
+    };
     // So that powering on ends it here as well.
     proofs::record(path.clone(), proof).await.map_err(|trouble| trouble.why)?;
-    proofs::current(path, host.clone()).await.map_err(|trouble| trouble.why)
+    let known = proofs::current(path, host.clone()).await.map_err(|trouble| trouble.why)?;
+    Ok(known.map_or(Recorded::Over, Recorded::Holds))
 }
 
-/// Gives it to the engine and follows it to its end.
-fn take(shared: &Arc<Shared>, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, taken: Taken) {
-    if !begin(&taken) {
-        return;
-    }
-    let (shared, cloud, wanted) = (Arc::clone(shared), cloud.clone(), wanted.clone());
-    tokio::spawn(async move {
-        let host = taken.host.clone();
-        follow(&shared, &cloud, &wanted, taken).await;
-        over(&host);
-    });
-}
+#[cfg(test)]
+mod tests {
+    use super::super::tests::{Bench, host, stamp};
+    use super::*;
 
-async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Wanted>, taken: Taken) {
-    let Taken { incident, host, node, proof, by, story, power_on, evacuates, shared_storage, file } = taken;
-    if shared_storage == Some(false) && evacuates && shared.storage_in_common {
-        warn!(
-            %incident, %host,
-            "the fence agent was given no_shared_storage, and the policy says [storage] shared = true: the policy counts"
-        );
-    }
-    let attributes = Attributes::new(TOOL);
-    let ended = if evacuates {
-        let how = if file { "queue file" } else { "node attribute" };
-        let mut story = story;
-        story.push(Entry::new(
-            Stamp::now(),
-            incident,
-            Event::HandedOver { host: host.clone(), how: how.into() },
-        ));
-        let request = EngineRequest { host: host.clone(), incident, proof, by };
-        match evacuate(shared, request.clone(), story.clone(), &node, &attributes).await {
-            // It ended before: the attribute was set once more, by somebody who wants it once more.
-            Some(Asked::Before(_)) if !file => {
-                let request = EngineRequest { incident: IncidentId::new_random(), ..request };
-                evacuate(shared, request, story, &node, &attributes).await.map(Asked::outcome)
-            }
-            asked => asked.map(Asked::outcome),
-        }
-    } else {
-        only_mark(shared, cloud, &host).await
-    };
-    let Some(outcome) = ended else { return };
-    switches::no_go_ahead(&shared.config, &host);
-    let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
-    if file && let Err(error) = Queue::new(shared.config.files.queue()).remove(incident) {
-        warn!(%incident, "{error}");
-    }
-    info!(%incident, %host, ?outcome, "the request has ended");
-    let power_on = power_on || wants_power(&attributes, &node).await;
-    if shared.config.comeback.automatic || power_on {
-        let _ = wanted.send(Wanted { host, incident, power_on, by: "the engine".into() }).await;
-    }
-}
-
-/// Whether the host is to be switched on, as whoever fenced it has told the cluster.
-async fn wants_power(attributes: &Attributes, node: &NodeName) -> bool {
-    let values = attributes.values(POWER).await.unwrap_or_default();
-    let wanted = value_of(&values, node) == Some(power_wish(true));
-    if wanted {
-        // Once.
-        let _ = attributes.set(POWER, node, power_wish(false)).await;
-    }
-    wanted
-}
-
-/// How the engine answered.
-enum Asked {
-    /// The incident had ended already.
-    Before(Outcome),
-    /// It has ended now.
-    Now(Outcome),
-}
-
-impl Asked {
-    fn outcome(self) -> Outcome {
-        match self {
-            Self::Before(outcome) | Self::Now(outcome) => outcome,
-        }
-    }
-}
-
-async fn evacuate(
-    shared: &Shared,
-    request: EngineRequest,
-    story: Vec<Entry>,
-    node: &NodeName,
-    attributes: &Attributes,
-) -> Option<Asked> {
-    let (taken, answered) = oneshot::channel();
-    let (ended, end) = oneshot::channel();
-    shared.orders.send(Order::Request { request, story, taken, ended }).await.ok()?;
-    if let Answer::Ended(outcome) = answered.await.ok()? {
-        return Some(Asked::Before(outcome));
-    }
-    let mut end = end;
-    while !LEAVING.load(Ordering::SeqCst) {
-        // Renewed, so that nobody takes it over.
-        let begun = Evacuate::Begun { by: controller(), since: Stamp::now().as_secs() };
-        let _ = attributes.set(EVACUATE, node, &begun.value()).await;
-        tokio::select! {
-            outcome = &mut end => return outcome.ok().map(Asked::Now),
-            () = sleep(Duration::from_secs(STALE / 2)) => {}
-        }
-    }
-    None
-}
-
-/// Nothing is to be evacuated: Nova is told that the host is down, and that is all.
-async fn only_mark(shared: &Shared, cloud: &Cloud, host: &HostName) -> Option<Outcome> {
-    loop {
-        let marked = async {
-            let service = cloud.compute_service(host).await?;
-            if service.forced_down {
-                return Ok(());
-            }
-            let change = ServiceChange {
-                forced_down: Some(true),
-                enabled: service.status_enabled.then_some(false),
-                disabled_reason: service
-                    .status_enabled
-                    .then(|| "nova-ha: fenced, nothing is evacuated".into()),
-            };
-            cloud.set_service(service.id, &change).await.map(|_| ())
+    #[tokio::test]
+    async fn the_newer_of_ledger_and_signed_line_counts() {
+        let bench = Bench::new();
+        let (old, new) = (bench.line("c1", 5), bench.line("c1", 20));
+        bench.prove("c1", 10);
+        let at = async |line: Option<&str>| match recorded(&bench.shared, &host("c1"), line).await.unwrap() {
+            Recorded::Holds(proof) => Some(proof.at()),
+            Recorded::Over | Recorded::Nothing(_) => None,
         };
-        match marked.await {
-            Ok(()) => return Some(Outcome::Complete),
-            Err(error) => warn!(%host, "Nova cannot be told that it is down: {error}"),
-        }
-        if shared.orders.is_closed() {
-            return None;
-        }
-        sleep(Duration::from_secs(5)).await;
+        assert_eq!(at(Some(&old)).await, Some(stamp(10)));
+        assert_eq!(at(Some("nova-ha: off, said somebody")).await, Some(stamp(10)));
+        assert_eq!(at(None).await, Some(stamp(10)));
+        assert_eq!(at(Some(&new)).await, Some(stamp(20)));
+        assert_eq!(bench.proven("c1"), Some(stamp(20)));
+    }
+
+    #[test]
+    fn a_wish_to_return_is_handed_on_once_and_again_when_it_has_changed() {
+        let mut folder = Folder::default();
+        let request = super::super::tests::request(Wish::Return, "c1", 0);
+        assert!(!folder.wants_back(&request, true), "it is being evacuated");
+        assert!(folder.wants_back(&request, false));
+        folder.handed_on.insert(request.id, request.clone());
+        folder.keep(std::slice::from_ref(&request), &BTreeSet::new());
+        assert!(!folder.wants_back(&request, false));
+        assert!(folder.wants_back(&Request { power_on: true, ..request.clone() }, false));
+        // It fails meanwhile, and the wish is still there afterwards.
+        assert!(!folder.wants_back(&request, true) && folder.wants_back(&request, false));
+        folder.handed_on.insert(request.id, request.clone());
+        folder.keep(&[], &BTreeSet::new());
+        assert!(folder.handed_on.is_empty());
+    }
+
+    #[test]
+    fn what_another_controller_renews_is_not_open() {
+        let begun = format!("ctl1@{}", stamp(0).as_secs());
+        let open = |value: &str, me: &str, now| is_open(value, me, stamp(now), 90);
+        assert!(open("yes", "ctl2", 0) && !open("no", "ctl2", 0));
+        assert!(!open(&begun, "ctl2", 90) && open(&begun, "ctl2", 91) && open(&begun, "ctl1", 1));
     }
 }

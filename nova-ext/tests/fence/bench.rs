@@ -51,6 +51,8 @@ pub(crate) struct Ended {
 pub(crate) struct Bench {
     dir: TempDir,
     keystone: String,
+    /// Where programs are found after those of the bench.
+    programs: String,
 }
 
 impl Bench {
@@ -60,7 +62,8 @@ impl Bench {
 
     /// With this Keystone.
     pub(crate) fn with(keystone: String) -> Self {
-        let bench = Self { dir: tempfile::tempdir().unwrap(), keystone };
+        let programs = std::env::var("PATH").unwrap();
+        let bench = Self { dir: tempfile::tempdir().unwrap(), keystone, programs };
         fs::create_dir(bench.path("bin")).unwrap();
         let state = bench.path("state");
         fs::create_dir(&state).unwrap();
@@ -86,6 +89,18 @@ impl Bench {
         self.dir.path().join(name)
     }
 
+    /// A machine that is in no cluster.
+    pub(crate) fn without_cluster(&mut self) {
+        self.programs = "/usr/bin:/bin".into();
+        fs::remove_file(self.path("bin/attrd_updater")).unwrap();
+    }
+
+    /// Attributes, but first this.
+    pub(crate) fn cluster_that(&self, first: &str) {
+        let tool = ATTRIBUTES.replace("DIR", &self.dir.path().display().to_string());
+        self.tool("attrd_updater", &format!("{first}\n{tool}"));
+    }
+
     fn tool(&self, name: &str, script: &str) {
         write(&self.path("bin").join(name), &format!("#!/bin/sh\n{script}\n"), 0o755);
     }
@@ -103,22 +118,56 @@ impl Bench {
         let script = format!(
             "#!/bin/sh\naction=$(sed -n 's/^action=//p')\ncase $action in\nstatus) {is_off} && exit 2; exit 0;;\noff) {off};;\non) {on};;\nesac\n"
         );
-        let path = self.path("fence_device");
-        write(&path, &script, 0o755);
-        let map = format!("[host.c1]\ndriver = \"agent\"\nagent = \"{}\"\n", path.display());
-        write(&self.path("power.toml"), &map, 0o600);
+        write(&self.path("fence_device"), &script, 0o755);
+        self.map("power.toml", "c1");
     }
 
-    /// Runs an action for c1 with a login, as clusters configure it.
+    /// A map with the device, under this name.
+    pub(crate) fn map(&self, file: &str, name: &str) {
+        let device = self.path("fence_device");
+        let map = format!("[host.\"{name}\"]\ndriver = \"agent\"\nagent = \"{}\"\n", device.display());
+        write(&self.path(file), &map, 0o600);
+    }
+
+    /// Sets a node attribute of c1.
+    pub(crate) fn set(&self, name: &str, value: &str) {
+        fs::write(self.path(&format!("attributes/{name}@c1")), value).unwrap();
+    }
+
+    /// Adds to the configuration.
+    pub(crate) fn configure(&self, more: &str) {
+        let path = self.path("nova-ha.toml");
+        let text = fs::read_to_string(&path).unwrap() + more;
+        write(&path, &text, 0o644);
+    }
+
+    /// Adds to what the map says of c1.
+    pub(crate) fn add_to_map(&self, more: &str) {
+        let path = self.path("power.toml");
+        let text = fs::read_to_string(&path).unwrap() + more;
+        write(&path, &text, 0o600);
+    }
+
+    /// Runs an action for c1 with a login, as clusters configure it. Nobody is its parent that the agent knows.
     pub(crate) async fn fence(&self, action: &str, more: &str) -> Ended {
-        let text = format!(
+        self.agent(&self.parameters(action, more)).await
+    }
+
+    /// The same, run by Pacemaker's fencer: by a script of its name, which is what the kernel calls its process.
+    pub(crate) async fn fencer(&self, action: &str, more: &str) -> Ended {
+        let fencer = self.path("pacemaker-fence");
+        write(&fencer, &format!("#!/bin/sh\n{}\nexit $?\n", env!("CARGO_BIN_EXE_fence_nova")), 0o755);
+        self.run(Command::new(fencer), &self.parameters(action, more)).await
+    }
+
+    fn parameters(&self, action: &str, more: &str) -> String {
+        format!(
             "action={action}\nport=c1\nnodename=c1\nconfig={}\nauth_url={}\nlogin=admin\npasswd={PASSWORD}\n\
              tenant_name=service\nnova_timeout={}\n{more}",
             self.path("nova-ha.toml").display(),
             self.keystone,
             if self.keystone == NOWHERE { 2 } else { 60 },
-        );
-        self.agent(&text).await
+        )
     }
 
     /// Runs the agent with this on standard input.
@@ -161,9 +210,9 @@ impl Bench {
     }
 
     async fn run(&self, mut command: Command, input: &str) -> Ended {
-        let path = std::env::var("PATH").unwrap();
         command
-            .env("PATH", format!("{}:{path}", self.path("bin").display()))
+            .env("PATH", format!("{}:{}", self.path("bin").display(), self.programs))
+            .env("HA_RSCTMP", self.path("run"))
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
@@ -187,6 +236,11 @@ impl Bench {
         queued.requests
     }
 
+    /// Sets one, as somebody else does.
+    pub(crate) fn set_attribute(&self, name: &str, value: &str) {
+        fs::write(self.path(&format!("attributes/{name}@c1")), value).unwrap();
+    }
+
     /// A node attribute of c1.
     pub(crate) fn attribute(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.path(&format!("attributes/{name}@c1"))).ok()
@@ -194,6 +248,19 @@ impl Bench {
 
     pub(crate) fn log(&self) -> String {
         fs::read_to_string(self.path("state/engine.log")).unwrap_or_default()
+    }
+
+    /// The engines of this bench that run.
+    pub(crate) fn engines(&self) -> Vec<i32> {
+        let config = self.path("nova-ha.toml").display().to_string();
+        let of = |pid: i32| {
+            let line = fs::read_to_string(format!("/proc/{pid}/cmdline")).ok()?;
+            let mut words = line.split('\0');
+            (words.any(|word| word == config) && words.any(|word| word == "engine")).then_some(pid)
+        };
+        let all =
+            fs::read_dir("/proc").unwrap().filter_map(|entry| entry.ok()?.file_name().to_str()?.parse().ok());
+        all.filter_map(of).collect()
     }
 
     /// What the cluster was told.
@@ -205,9 +272,7 @@ impl Bench {
 impl Drop for Bench {
     /// An engine that a failed test has left.
     fn drop(&mut self) {
-        let pid =
-            fs::read_to_string(self.path("state/engine.pid")).ok().and_then(|text| text.trim().parse().ok());
-        if let Some(pid) = pid.filter(|pid: &i32| *pid > 1) {
+        for pid in self.engines() {
             let _ =
                 nix::sys::signal::kill(nix::unistd::Pid::from_raw(pid), nix::sys::signal::Signal::SIGKILL);
         }

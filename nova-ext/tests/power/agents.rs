@@ -5,7 +5,7 @@ use std::os::unix::fs::PermissionsExt as _;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
-use nova_ext::power::{self, FenceAgent, FenceAgentSettings, PowerError, PowerState};
+use nova_ext::power::{self, Device as _, FenceAgent, FenceAgentSettings, PowerError, PowerState};
 use nova_ext::secret::Secret;
 
 /// An agent whose machine is a file.
@@ -56,6 +56,45 @@ async fn an_agent_that_lies_or_fails_proves_nothing() {
 }
 
 #[tokio::test]
+async fn a_slow_agent_has_half_of_the_time_for_each_step() {
+    let folder = tempfile::tempdir().unwrap();
+    let host = "compute-1".parse().unwrap();
+    // Longer than other devices get, and more than one attempt of it would fit in the time otherwise.
+    let mut slow = agent(folder.path(), "[ $A = off ] && sleep 11");
+    let proof = power::confirm_off(&mut slow, &host, Duration::from_secs(60)).await.unwrap();
+    assert!(proof.to_string().contains("read off 2 times"), "{proof}");
+    let (brief, long) = (Duration::from_secs(12), Duration::from_secs(120));
+    for within in [slow.answers_within(brief), slow.reads_within(brief)] {
+        assert_eq!(within, Duration::from_secs(10));
+    }
+    for within in [slow.answers_within(long), slow.reads_within(long)] {
+        assert_eq!(within, Duration::from_secs(60));
+    }
+}
+
+#[tokio::test]
+async fn an_exit_code_that_only_looks_like_off_is_none() {
+    let folder = tempfile::tempdir().unwrap();
+    for (script, off) in [
+        ("echo 'Status: OFF'; exit 2", true),
+        ("echo 'Status: OFF'; echo 'a warning' >&2; exit 2", true),
+        ("exit 2", true),
+        ("echo 'Status: ON'; exit 2", false),
+        ("echo \"/usr/bin/python3: can't open file 'x'\" >&2; exit 2", false),
+        ("if", false),
+    ] {
+        let mut device = agent(folder.path(), script);
+        let read = power::status(&mut device, Duration::from_secs(20)).await;
+        match read {
+            Ok(outcome) => assert!(off && outcome.state == PowerState::Off, "{script}: {outcome:?}"),
+            Err(error) => {
+                assert!(!off && matches!(error, PowerError::Garbled { .. }), "{script}: {error}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
 async fn an_agent_that_hangs_is_killed_with_all_it_started() {
     let folder = tempfile::tempdir().unwrap();
     let mut hangs = agent(folder.path(), "sleep 300 & echo $! >$D/child; yes | head -c 10000000; wait");
@@ -82,10 +121,18 @@ fn what_cannot_be_an_agent_is_refused() {
         parameters: [(parameter.to_owned(), value.to_owned())].into(),
         password: None,
     };
+    let folder = tempfile::tempdir().unwrap();
+    let (real, linked) = (folder.path().join("fence_kdump"), folder.path().join("fence_harmless"));
+    fs::write(&real, "").unwrap();
+    std::os::unix::fs::symlink(&real, &linked).unwrap();
+    let linked = linked.display().to_string();
     for (agent, parameter, value, says) in [
         ("rm", "ip", "x", "cannot be a fence agent"),
         ("../fence_x", "ip", "x", "cannot be a fence agent"),
         ("fence_that_nobody_has", "ip", "x", "install"),
+        ("fence_scsi", "ip", "x", "fence_scsi switches no power"),
+        ("/usr/local/sbin/fence_heuristics_ping", "ip", "x", "switches no power"),
+        (&linked, "ip", "x", "fence_kdump switches no power"),
         ("/bin/sh", "ip", "x\naction=on", "cannot be a parameter"),
         ("/bin/sh", "action", "on", "not for you to set"),
     ] {

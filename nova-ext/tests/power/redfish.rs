@@ -33,6 +33,9 @@ struct Device {
     /// So long a log-in takes.
     slow_login: Duration,
     huge: bool,
+    /// Keeps connections open, and closes one in the moment in which it gets an order that is not the first request there.
+    keeps: bool,
+    connections: u32,
     resets: Vec<String>,
     /// Each request: method, path, how it was authorised.
     log: Vec<(String, String, &'static str)>,
@@ -53,6 +56,8 @@ impl Default for Device {
             password: "hunter2",
             slow_login: Duration::ZERO,
             huge: false,
+            keeps: false,
+            connections: 0,
             resets: Vec::new(),
             log: Vec::new(),
         }
@@ -170,33 +175,46 @@ impl Peer {
                 let (acceptor, device) = (acceptor.clone(), Arc::clone(&served));
                 tokio::spawn(async move {
                     let Ok(mut stream) = acceptor.accept(stream).await else { return };
-                    let mut bytes = Vec::new();
-                    let (head, body) = loop {
-                        let mut part = [0; 4096];
-                        let Ok(length @ 1..) = stream.read(&mut part).await else { return };
-                        bytes.extend_from_slice(&part[..length]);
-                        let text = String::from_utf8(bytes.clone()).unwrap();
-                        let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
-                        let length = head.to_ascii_lowercase().lines().find_map(|line| {
-                            line.strip_prefix("content-length: ").and_then(|text| text.parse::<usize>().ok())
-                        });
-                        if body.len() >= length.unwrap_or(0) {
-                            break (head.to_owned(), body.to_owned());
+                    let keeps = device.lock().unwrap().keeps;
+                    device.lock().unwrap().connections += 1;
+                    let connection = if keeps { "keep-alive" } else { "close" };
+                    for count in 0_u32.. {
+                        let mut bytes = Vec::new();
+                        let (head, body) = loop {
+                            let mut part = [0; 4096];
+                            let Ok(length @ 1..) = stream.read(&mut part).await else { return };
+                            bytes.extend_from_slice(&part[..length]);
+                            let text = String::from_utf8(bytes.clone()).unwrap();
+                            let Some((head, body)) = text.split_once("\r\n\r\n") else { continue };
+                            let length = head.to_ascii_lowercase().lines().find_map(|line| {
+                                line.strip_prefix("content-length: ")
+                                    .and_then(|text| text.parse::<usize>().ok())
+                            });
+                            if body.len() >= length.unwrap_or(0) {
+                                break (head.to_owned(), body.to_owned());
+                            }
+                        };
+                        let mut words = head.split(' ');
+                        let (method, path) = (words.next().unwrap(), words.next().unwrap());
+                        if count > 0 && path.ends_with("ComputerSystem.Reset") {
+                            return;
                         }
-                    };
-                    let mut words = head.split(' ');
-                    let (method, path) = (words.next().unwrap(), words.next().unwrap());
-                    let (status, headers, answer) = device.lock().unwrap().answer(method, path, &head, &body);
-                    let slow = device.lock().unwrap().slow_login;
-                    if (method, path) == ("POST", "/redfish/v1/SessionService/Sessions") {
-                        tokio::time::sleep(slow).await;
+                        let (status, headers, answer) =
+                            device.lock().unwrap().answer(method, path, &head, &body);
+                        let slow = device.lock().unwrap().slow_login;
+                        if (method, path) == ("POST", "/redfish/v1/SessionService/Sessions") {
+                            tokio::time::sleep(slow).await;
+                        }
+                        let answer = if status == 204 { String::new() } else { answer.to_string() };
+                        let text = format!(
+                            "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: {connection}\r\n\r\n{answer}",
+                            answer.len()
+                        );
+                        let _ = stream.write_all(text.as_bytes()).await;
+                        if !keeps {
+                            break;
+                        }
                     }
-                    let answer = if status == 204 { String::new() } else { answer.to_string() };
-                    let text = format!(
-                        "HTTP/1.1 {status} X\r\n{headers}Content-Length: {}\r\nConnection: close\r\n\r\n{answer}",
-                        answer.len()
-                    );
-                    let _ = stream.write_all(text.as_bytes()).await;
                     let _ = stream.shutdown().await;
                 });
             }
@@ -237,6 +255,16 @@ async fn powering_off_is_not_off() {
     let device = peer.device.lock().unwrap();
     assert_eq!(device.resets, ["ForceOff"]);
     assert!(device.log.iter().all(|(_, path, by)| *by == "basic" || path == "/redfish/v1/"));
+}
+
+#[tokio::test]
+async fn an_order_has_a_connection_of_its_own() {
+    let peer = Peer::start(Device { keeps: true, ..Device::default() }).await;
+    off(peer.driver(), TIME).await.unwrap();
+    let device = peer.device.lock().unwrap();
+    assert_eq!(device.resets, ["ForceOff"]);
+    // All that only reads is asked on one.
+    assert_eq!(device.connections, 2, "{:?}", device.log);
 }
 
 #[tokio::test]

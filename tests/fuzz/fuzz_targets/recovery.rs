@@ -86,7 +86,7 @@ fn fencing(text: &str) {
     if behind_others(&events, &topology, &node, &host, "fence_nova", now).is_ok() {
         assert!(topology.levels.iter().any(|level| level.devices.len() > 1));
     }
-    if completed(&events, &node, &host, now, false).is_ok() {
+    if completed(&events, &topology, &node, &host, now, false).is_ok() {
         assert!(events.iter().any(|event| event.action == "off" && event.completed > Some(now)));
     }
 }

@@ -7,8 +7,14 @@
 #![allow(clippy::indexing_slicing, reason = "of JSON: what is not there is null")]
 
 mod module {
+    pub(crate) mod check;
+    pub(crate) mod guarded;
+    pub(crate) mod heard;
     pub(crate) mod installed;
-    pub(crate) mod trials;
+    pub(crate) mod loaded;
+    pub(crate) mod placed;
+    pub(crate) mod survival;
+    pub(crate) mod words;
 }
 
 use std::process::ExitCode;
@@ -16,7 +22,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use libtest_mimic::{Arguments, Trial};
 use module::installed::{self, Installed};
-use module::trials;
+use module::{guarded, heard, loaded, placed, survival, words};
 use pcmk_interop::cloud::{Cloud, Options, SUITE};
 use pcmk_interop::error::Context as _;
 use pcmk_interop::{Result, World, images};
@@ -25,12 +31,17 @@ type Test = fn(&Installed) -> Result<()>;
 
 /// The trials, in the order in which they run.
 const TESTS: &[(&str, Test)] = &[
-    ("module::is_loaded", trials::is_loaded),
-    ("module::refuses_wrong_words", trials::refuses_wrong_words),
-    ("module::guards_evacuation", trials::guards_evacuation),
-    ("module::spreads_fifty", trials::spreads_fifty),
-    ("module::keeps_to_hosts_that_may", trials::keeps_to_hosts_that_may),
-    ("module::nova_survives_it", trials::nova_survives_it),
+    ("module::is_loaded", loaded::with_the_manual_s_settings),
+    ("module::refuses_wrong_words", words::are_refused),
+    ("module::finds_wrong_words", words::are_found),
+    ("module::guards_evacuation", guarded::evacuation),
+    ("module::spreads_fifty", placed::fifty),
+    ("module::keeps_to_hosts_that_may", placed::where_they_may),
+    ("module::keeps_room", placed::with_room_to_spare),
+    ("module::tells_the_engine", heard::by_the_engine),
+    ("module::survives_wrong_settings", survival::wrong_settings),
+    ("module::survives_bugs", survival::bugs),
+    ("module::survives_its_absence", survival::absence),
 ];
 
 fn main() -> ExitCode {
@@ -56,8 +67,12 @@ fn prepared() -> Result<Vec<Trial>> {
         Trial::test(*name, move || {
             let bed = bed.lock().unwrap_or_else(PoisonError::into_inner);
             let result = test(&bed.1);
-            bed.1.cloud.reset().context("afterwards")?;
-            Ok(result?)
+            // Also what failed leaves nothing to the next one.
+            let restored = bed.1.restore();
+            let reset = bed.1.cloud.reset();
+            result?;
+            restored.and(reset).context("afterwards")?;
+            Ok(())
         })
     };
     Ok(TESTS.iter().map(trial).collect())

@@ -1,13 +1,15 @@
 //! The packages: installed over Pacemaker's own and back, upgraded, removed; what is in them.
 //!
 //! Needs what `make packages` makes (`PCMK_PACKAGES`, default `target/packages`) and fetches the C daemon's
-//! package of each suite. Every trial has a machine or a cluster of its own.
+//! package of each suite. Every trial has a machine or a cluster of its own. Those of the Python module need what
+//! `make packages-python` makes, and are ignored: `make test-packages-python` runs them.
 #![allow(clippy::print_stdout, clippy::print_stderr, reason = "the harness talks to whoever runs it")]
 
 mod packages {
     pub(crate) mod live;
     pub(crate) mod machine;
     pub(crate) mod probe;
+    pub(crate) mod python;
     pub(crate) mod recovery;
     pub(crate) mod replace;
     pub(crate) mod rpm;
@@ -21,7 +23,7 @@ use std::sync::Arc;
 
 use libtest_mimic::{Arguments, Trial};
 use packages::machine::Files;
-use packages::{live, probe, recovery, replace, rpm, statics, texts, upgrade};
+use packages::{live, probe, python, recovery, replace, rpm, statics, texts, upgrade};
 use pcmk_interop::{Result, Suite, World, images};
 
 type OnSuite = fn(&World, Suite, &Files) -> Result<()>;
@@ -43,6 +45,13 @@ const ON_SUITES: &[(&str, OnSuite)] = &[
     ("recovery_is_removed_and_purged", recovery::remove_and_purge),
     ("static_daemon_in_empty_root", statics::in_empty_root),
 ];
+
+/// The same with the Python module.
+const PYTHON_ON_SUITES: &[(&str, OnSuite)] = &[("python_module", python::installed)];
+
+/// And without a suite.
+const PYTHON_ALONE: &[(&str, Alone)] =
+    &[("rpm_python_module_contents", python::rpm_contents), ("rpm_python_module", python::rpm_installed)];
 
 /// What needs no suite.
 const ALONE: &[(&str, Alone)] = &[
@@ -74,25 +83,32 @@ fn main() -> ExitCode {
 fn trials(only_names: bool) -> Result<(Option<Arc<World>>, Vec<Trial>)> {
     let name = |test: &str, suite: Suite| format!("{}::{test}", suite.name());
     if only_names {
-        let names = ON_SUITES
-            .iter()
-            .flat_map(|(test, _)| Suite::chosen().unwrap_or_default().into_iter().map(|s| name(test, s)));
-        let alone = ALONE.iter().map(|(test, _)| (*test).to_owned());
-        return Ok((None, names.chain(alone).map(|name| Trial::test(name, || Ok(()))).collect()));
+        let listed = |on_suites: &[(&str, OnSuite)], alone: &[(&str, Alone)], ignored| {
+            let names = on_suites
+                .iter()
+                .flat_map(|(test, _)| Suite::chosen().unwrap_or_default().into_iter().map(|s| name(test, s)));
+            let names: Vec<_> = names.chain(alone.iter().map(|(test, _)| (*test).to_owned())).collect();
+            names.into_iter().map(move |name| Trial::test(name, || Ok(())).with_ignored_flag(ignored))
+        };
+        let python = listed(PYTHON_ON_SUITES, PYTHON_ALONE, true);
+        return Ok((None, listed(ON_SUITES, ALONE, false).chain(python).collect()));
     }
     let suites = Suite::chosen()?;
     let world = Arc::new(World::enter_with(&suites, || prepare(&suites))?);
     let files = Arc::new(Files::find()?);
     let mut trials = Vec::new();
-    for (test, run) in ON_SUITES {
-        for suite in &suites {
-            let (world, files, run, suite) = (Arc::clone(&world), Arc::clone(&files), *run, *suite);
-            trials.push(Trial::test(name(test, suite), move || Ok(run(&world, suite, &files)?)));
+    for (on_suites, alone, ignored) in [(ON_SUITES, ALONE, false), (PYTHON_ON_SUITES, PYTHON_ALONE, true)] {
+        for (test, run) in on_suites {
+            for suite in &suites {
+                let (world, files, run, suite) = (Arc::clone(&world), Arc::clone(&files), *run, *suite);
+                let trial = Trial::test(name(test, suite), move || Ok(run(&world, suite, &files)?));
+                trials.push(trial.with_ignored_flag(ignored));
+            }
         }
-    }
-    for (test, run) in ALONE {
-        let (world, files, run) = (Arc::clone(&world), Arc::clone(&files), *run);
-        trials.push(Trial::test(*test, move || Ok(run(&world, &files)?)));
+        for (test, run) in alone {
+            let (world, files, run) = (Arc::clone(&world), Arc::clone(&files), *run);
+            trials.push(Trial::test(*test, move || Ok(run(&world, &files)?)).with_ignored_flag(ignored));
+        }
     }
     Ok((Some(world), trials))
 }

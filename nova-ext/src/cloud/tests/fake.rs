@@ -24,11 +24,11 @@ use tokio::task::JoinHandle;
 use super::super::{Named, Settings};
 use crate::secret::Secret;
 
-pub(super) const PASSWORD: &str = "hunter2-Xyzzy";
+pub(crate) const PASSWORD: &str = "hunter2-Xyzzy";
 
 /// What was asked.
 #[derive(Debug, Clone)]
-pub(super) struct Seen {
+pub(crate) struct Seen {
     pub method: String,
     pub path: String,
     pub query: Vec<(String, String)>,
@@ -39,21 +39,21 @@ pub(super) struct Seen {
 }
 
 impl Seen {
-    pub(super) fn is(&self, method: &str, path: &str) -> bool {
+    pub(crate) fn is(&self, method: &str, path: &str) -> bool {
         self.method == method && self.path == path
     }
 
-    pub(super) fn query(&self, name: &str) -> Option<&str> {
+    pub(crate) fn query(&self, name: &str) -> Option<&str> {
         self.query.iter().find(|(key, _)| key == name).map(|(_, value)| value.as_str())
     }
 
-    pub(super) fn header(&self, name: &str) -> &str {
+    pub(crate) fn header(&self, name: &str) -> &str {
         self.headers.get(name).and_then(|value| value.to_str().ok()).unwrap_or("")
     }
 }
 
 /// What comes back.
-pub(super) enum Reply {
+pub(crate) enum Reply {
     Json(u16, Value),
     Headed(u16, Vec<(&'static str, String)>, Vec<u8>),
     /// The connection is closed instead of an answer.
@@ -69,14 +69,14 @@ pub(super) enum Reply {
 }
 
 #[expect(clippy::unnecessary_wraps, reason = "what an answerer returns")]
-pub(super) fn ok(body: Value) -> Option<Reply> {
+pub(crate) fn ok(body: Value) -> Option<Reply> {
     Some(Reply::Json(200, body))
 }
 
 type Answerer = dyn Fn(&Seen) -> Option<Reply> + Send + Sync;
 
 /// The server; it ends with this.
-pub(super) struct Fake {
+pub(crate) struct Fake {
     pub address: SocketAddr,
     scheme: &'static str,
     seen: Arc<Mutex<Vec<Seen>>>,
@@ -91,7 +91,7 @@ impl Drop for Fake {
 
 impl Fake {
     /// One that answers so, and where that says nothing as a usual cloud of microversion `max` does.
-    pub(super) async fn new(
+    pub(crate) async fn new(
         max: &'static str,
         answer: impl Fn(&Seen) -> Option<Reply> + Send + Sync + 'static,
     ) -> Self {
@@ -99,7 +99,7 @@ impl Fake {
     }
 
     /// The same over TLS.
-    pub(super) async fn tls(config: rustls::ServerConfig) -> Self {
+    pub(crate) async fn tls(config: rustls::ServerConfig) -> Self {
         let acceptor = tokio_rustls::TlsAcceptor::from(Arc::new(config));
         Self::start("https", "2.104", Arc::new(|_| None), Some(acceptor)).await
     }
@@ -138,7 +138,7 @@ impl Fake {
         Self { address, scheme, seen, task }
     }
 
-    pub(super) fn settings(&self) -> Settings {
+    pub(crate) fn settings(&self) -> Settings {
         let url = Url::parse(&format!("{}://localhost:{}", self.scheme, self.address.port())).unwrap();
         let named = |name: &str| Named::Name {
             name: name.into(),
@@ -151,11 +151,11 @@ impl Fake {
     }
 
     /// The requests of one method and path so far.
-    pub(super) fn seen(&self, method: &str, path: &str) -> Vec<Seen> {
+    pub(crate) fn seen(&self, method: &str, path: &str) -> Vec<Seen> {
         self.all().into_iter().filter(|seen| seen.is(method, path)).collect()
     }
 
-    pub(super) fn all(&self) -> Vec<Seen> {
+    pub(crate) fn all(&self) -> Vec<Seen> {
         self.seen.lock().unwrap().clone()
     }
 }
@@ -257,7 +257,7 @@ impl Place {
 }
 
 /// The nova-computes of these hosts, and a scheduler.
-pub(super) fn services(hosts: &[&str]) -> Value {
+pub(crate) fn services(hosts: &[&str]) -> Value {
     let service = |number: usize, binary: &str, host: &str| {
         json!({
             "id": format!("00000000-0000-4000-8000-{number:012}"), "binary": binary, "host": host, "zone": "nova",
@@ -270,7 +270,7 @@ pub(super) fn services(hosts: &[&str]) -> Value {
 }
 
 /// A server as Nova shows it to an admin.
-pub(super) fn server(number: usize, host: &str) -> Value {
+pub(crate) fn server(number: usize, host: &str) -> Value {
     json!({
         "id": format!("00000000-0000-4000-9000-{number:012}"), "name": format!("s{number}"), "status": "ACTIVE",
         "tenant_id": "p2", "OS-EXT-SRV-ATTR:host": host, "OS-EXT-STS:vm_state": "active",

@@ -11,6 +11,7 @@ fn host(name: &str) -> HostName {
 
 /// A host as Nova sees it.
 #[derive(Debug, Clone)]
+#[allow(clippy::struct_excessive_bools, reason = "each is a fact of its own")]
 struct Fake {
     forced_down: bool,
     enabled: bool,
@@ -24,6 +25,10 @@ struct Fake {
     canary: Result<(), String>,
     on: bool,
     refused: u32,
+    /// Answers to be enabled with trouble so often.
+    hard_to_enable: u32,
+    /// It fails and is fenced as soon as it is forced up.
+    dies: bool,
 }
 
 impl Fake {
@@ -38,6 +43,8 @@ impl Fake {
             canary: Ok(()),
             on: true,
             refused: 0,
+            hard_to_enable: 0,
+            dies: false,
         }
     }
 
@@ -59,6 +66,7 @@ impl Fake {
             ours: self.reason.as_deref().is_some_and(|reason| reason.starts_with("nova-ha: ")),
             reason: self.reason.clone(),
             updated: Some(if self.reports(now) { begun.after(now) } else { begun }),
+            read: begun.after(now),
         }
     }
 }
@@ -69,12 +77,27 @@ struct World {
     now: Mono,
     log: Vec<(Mono, HostName, &'static str)>,
     said: Vec<String>,
+    /// What was said or done, in its order.
+    order: Vec<String>,
+    /// When each host was known to be on, as it was forced up or enabled.
+    alive: Vec<Stamp>,
+    /// Nothing can be switched on.
+    no_device: bool,
 }
 
 impl World {
     fn new(rules: Rules, hosts: &[(&str, Fake)]) -> Self {
         let hosts = hosts.iter().map(|(name, fake)| (host(name), fake.clone())).collect();
-        Self { comebacks: Comebacks::new(rules), hosts, now: Mono::ZERO, log: Vec::new(), said: Vec::new() }
+        Self {
+            comebacks: Comebacks::new(rules),
+            hosts,
+            now: Mono::ZERO,
+            log: Vec::new(),
+            said: Vec::new(),
+            order: Vec::new(),
+            alive: Vec::new(),
+            no_device: false,
+        }
     }
 
     fn want(&mut self, name: &str, power_on: bool) {
@@ -94,11 +117,19 @@ impl World {
 
     fn carry_out(&mut self, order: Do) -> Option<Happened> {
         let now = self.now;
-        let mut note = |host: &HostName, what| self.log.push((now, host.clone(), what));
+        let mut note = |host: &HostName, what: &'static str| {
+            self.log.push((now, host.clone(), what));
+            self.order.push(what.to_owned());
+        };
         match order {
             Do::Record(_, event) => {
+                self.order.push(crate::report::say(&event));
                 self.said.push(crate::report::say(&event));
                 None
+            }
+            Do::PowerOn(host) if self.no_device => {
+                let trouble = Trouble { why: "no device".into(), hopeless: false, overload: false };
+                Some(Happened::Powered(host, Err(trouble)))
             }
             Do::PowerOn(host) => {
                 note(&host, "power on");
@@ -113,8 +144,9 @@ impl World {
                 let open = self.hosts.get(&host)?.open(now);
                 Some(Happened::Open(host, Ok(open)))
             }
-            Do::ForceUp(host, _) => {
+            Do::ForceUp(host, _, alive) => {
                 note(&host, "force up");
+                self.alive.push(alive);
                 let fake = self.hosts.get_mut(&host)?;
                 if fake.open(now) > 0 {
                     fake.refused += 1;
@@ -122,6 +154,9 @@ impl World {
                     return Some(Happened::ForcedUp(host, Err(trouble)));
                 }
                 fake.forced_down = false;
+                if fake.dies {
+                    *fake = Self::fenced_until(900);
+                }
                 Some(Happened::ForcedUp(host, Ok(None)))
             }
             Do::Canary(host, _) => {
@@ -129,13 +164,21 @@ impl World {
                 let result = self.hosts.get(&host)?.canary.clone();
                 Some(Happened::Canary(host, result))
             }
-            Do::Enable(host, _) => {
+            Do::Enable(host, _, alive) => {
                 note(&host, "enable");
-                self.hosts.get_mut(&host)?.enabled = true;
+                self.alive.push(alive);
+                let fake = self.hosts.get_mut(&host)?;
+                if fake.hard_to_enable > 0 {
+                    fake.hard_to_enable -= 1;
+                    let trouble = Trouble { why: "503".into(), hopeless: false, overload: true };
+                    return Some(Happened::Enabled(host, Err(trouble)));
+                }
+                fake.enabled = true;
                 Some(Happened::Enabled(host, Ok(())))
             }
-            Do::Forget(host) => {
+            Do::Forget(host, alive) => {
                 note(&host, "forget");
+                self.alive.extend(alive);
                 None
             }
         }
@@ -152,6 +195,18 @@ impl World {
             self.happen(Happened::Tick);
         }
         self.now = until;
+    }
+
+    fn fenced_until(starts: u64) -> Fake {
+        Fake { starts: Duration::from_secs(starts), open: 0, ..Fake::fenced() }
+    }
+
+    fn run_until_did(&mut self, name: &str, what: &str) {
+        while !self.did(name).contains(&what) {
+            let next = self.now.as_secs() + 1;
+            assert!(next < 3600, "it never did: {:?}", self.log);
+            self.run(next);
+        }
     }
 
     fn did(&self, name: &str) -> Vec<&'static str> {
@@ -313,4 +368,91 @@ fn one_that_fails_on_its_way_begins_again() {
     world.run(1200);
     assert_eq!(world.did("c1"), ["force up", "canary", "enable", "forget"]);
     assert_eq!(world.hosts[&host("c1")].refused, 0);
+}
+
+#[test]
+fn what_is_done_is_written_down_before() {
+    let mut world = World::new(RULES, &[("c1", Fake::fenced())]);
+    world.want("c1", true);
+    world.run(300);
+    let at = |what: &str| world.order.iter().position(|line| line == what || line.ends_with(what)).unwrap();
+    for (step, done) in [
+        (Step::Power, "power on"),
+        (Step::ForceUp, "force up"),
+        (Step::Canary, "canary"),
+        (Step::Enable, "enable"),
+    ] {
+        assert!(at(step.says()) < at(done), "{:?}", world.order);
+    }
+}
+
+#[test]
+fn it_was_on_after_the_last_look_that_has_not_seen_a_report() {
+    let begun = "2026-11-25T10:00:00Z".parse::<Stamp>().unwrap();
+    for fake in [Fake::fenced(), Fake { forced_down: false, open: 0, ..Fake::fenced() }] {
+        let forced_down = fake.forced_down;
+        let mut world = World::new(RULES, &[("c1", fake)]);
+        world.want("c1", false);
+        world.run(300);
+        // The report was seen after 30 s, so that it was made after the look before that.
+        let first = world.alive[0].since(begun).as_secs();
+        assert!((26..30).contains(&first) || !forced_down, "{first}");
+        // It starts after 30 s: a proof of then or later still holds.
+        for alive in world.alive {
+            let seconds = alive.since(begun).as_secs();
+            assert!((26..60).contains(&seconds), "{seconds}");
+        }
+    }
+}
+
+#[test]
+fn one_that_is_forced_down_again_has_to_report_again() {
+    let mut world = World::new(RULES, &[("c1", Fake { dies: true, ..Fake::fenced() })]);
+    world.want("c1", false);
+    // Fenced before Nova takes it for up, and nobody has asked the engine yet.
+    world.run_until_did("c1", "force up");
+    world.log.clear();
+    world.run(800);
+    assert!(world.did("c1").is_empty(), "{:?}", world.log);
+    world.run(1200);
+    assert_eq!(world.did("c1"), ["force up", "canary", "enable", "forget"]);
+}
+
+#[test]
+fn an_operator_who_disables_it_meanwhile_is_heard() {
+    for (canary, hard_to_enable) in [(Err("wait".into()), 0), (Ok(()), 1)] {
+        let mut world = World::new(RULES, &[("c1", Fake { canary, hard_to_enable, ..Fake::fenced() })]);
+        world.want("c1", false);
+        world.run_until_did("c1", if hard_to_enable > 0 { "enable" } else { "canary" });
+        world.log.clear();
+        let fake = world.hosts.get_mut(&host("c1")).unwrap();
+        (fake.reason, fake.canary) = (Some("disk swap, ann".into()), Ok(()));
+        world.run(600);
+        assert!(!world.hosts[&host("c1")].enabled, "{:?}", world.log);
+        assert_eq!(world.did("c1").last(), Some(&"forget"));
+    }
+}
+
+#[test]
+fn a_late_answer_does_not_move_one_that_has_failed_again() {
+    let mut world = World::new(RULES, &[("c1", Fake { starts: Duration::from_secs(900), ..Fake::fenced() })]);
+    world.want("c1", false);
+    world.happen(Happened::Open(host("c1"), Ok(0)));
+    world.run(800);
+    assert!(world.did("c1").is_empty(), "{:?}", world.log);
+    world.run(1200);
+    assert_eq!(world.did("c1"), ["force up", "canary", "enable", "forget"]);
+}
+
+#[test]
+fn one_that_somebody_else_switches_on_returns_all_the_same() {
+    let mut world = World::new(RULES, &[("c1", Fake { on: false, ..Fake::fenced() })]);
+    world.no_device = true;
+    world.want("c1", true);
+    world.run(100);
+    assert!(world.did("c1").is_empty());
+    assert_eq!(world.comebacks.standing()[0].trouble.as_deref(), Some("no device"));
+    world.hosts.get_mut(&host("c1")).unwrap().on = true;
+    world.run(300);
+    assert_eq!(world.did("c1"), ["force up", "canary", "enable", "forget"]);
 }

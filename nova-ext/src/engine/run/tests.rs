@@ -1,12 +1,14 @@
 //! The runner with a small cloud in memory and a real journal. The clock is the runtime's, and stands still while nothing
 //! waits.
 
+use std::collections::BTreeSet;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use super::*;
+use crate::engine::flapping::Record;
 use crate::engine::sim::{host, proof, server_id};
-use crate::engine::values::{ControlPlane, Look, Row, ServiceView};
+use crate::engine::values::{ControlPlane, Look, Request, Row, ServiceView};
 use crate::ids::ServiceId;
 use crate::plan::{Flavor, Inventory, Power, Server, VmState};
 use crate::policy::{Mode, Policy};
@@ -222,6 +224,42 @@ async fn another_run_goes_on_where_the_first_was_killed() {
     assert_eq!(small.posts.load(Ordering::SeqCst), 20, "nothing twice");
     drop(orders);
     engine.await.unwrap().unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_others_must_know_is_said_and_written_at_once() {
+    let folder = tempfile::tempdir().unwrap();
+    let journal = Journal::open(folder.path()).unwrap();
+    let (orders, receiver) = mpsc::channel(8);
+    let (status, mut watched) = watch::channel(Arc::new(Status::default()));
+    let small = Small::with(20);
+    small.hangs.store(true, Ordering::SeqCst);
+    let engine = tokio::spawn(run(settings(), journal, small, (Off, NoHooks), receiver, status));
+    let id = IncidentId::new_random();
+    let begun = Instant::now();
+    let (order, taken, _ended) = request(id);
+    orders.send(order).await.unwrap();
+    taken.await.unwrap();
+    let open = |status: &Arc<Status>| status.incidents.iter().any(|one| one.incident == id);
+    watched.wait_for(open).await.unwrap();
+    assert!(begun.elapsed() < Duration::from_millis(100), "{:?}", begun.elapsed());
+    assert_eq!(watched.borrow().failures[&host("c1")].failures.len(), 1);
+
+    let (known, is_known) = oneshot::channel();
+    let record = Record { quarantined: true, changed: Some(Stamp::now()), failures: Vec::new() };
+    orders.send(Order::Failures { records: vec![(host("c9"), record)], known }).await.unwrap();
+    is_known.await.unwrap();
+    let (written, is_written) = oneshot::channel();
+    let entry = Entry::new(Stamp::now(), id, Event::Returned { host: host("c9") });
+    orders.send(Order::Note { entry: entry.clone(), written }).await.unwrap();
+    is_written.await.unwrap();
+    let entries = Journal::read(folder.path()).unwrap();
+    assert!(entries.contains(&entry));
+    let held =
+        |entry: &Entry| matches!(&entry.event, Event::Quarantined { host: of, .. } if *of == host("c9"));
+    assert!(entries.iter().any(held));
+    assert!(watched.borrow().quarantine.contains(&host("c9")));
+    engine.abort();
 }
 
 /// Leaves in the middle: whether all that was asked for is in Nova, and the journal.

@@ -11,10 +11,6 @@ fn proof() -> FenceProof {
     FenceProof::new("c1".parse().unwrap(), Evidence::Operator { name: "ann".into() }, Stamp::now())
 }
 
-fn err(why: &str) -> Result<(), String> {
-    Err(why.into())
-}
-
 /// What the world does with each act, and how long it takes.
 struct World {
     proven: Result<(), &'static str>,
@@ -67,8 +63,12 @@ fn fence(mut fencing: Fencing, world: &World) -> (Vec<Act>, End, Duration) {
     }
 }
 
+fn own() -> Ways {
+    Ways::own(POWER, Duration::ZERO).0
+}
+
 fn off() -> Fencing {
-    Fencing::new(Way::Own, Record::No, false, POWER, NOVA)
+    Fencing::new(own(), Record::No, false, NOVA)
 }
 
 fn done(end: &End) -> &[String] {
@@ -111,16 +111,44 @@ fn proof_then_nova_then_hand_over() {
 
 #[test]
 fn without_proof_nothing_is_done_and_nothing_is_reported_done() {
-    for way in [Way::Own, Way::Earlier] {
+    for by_device in [true, false] {
         for record in [Record::No, Record::Only, Record::Nothing] {
             for reboot in [false, true] {
-                let fencing = Fencing::new(way, record, reboot, POWER, NOVA);
+                let ways = if by_device { own() } else { Ways::others(POWER, None) };
+                let fencing = Fencing::new(ways, record, reboot, NOVA);
                 let (acts, end, _) = fence(fencing, &World { proven: Err("it reads on"), ..FINE });
                 assert_eq!(acts.len(), 2, "{acts:?}");
                 assert_eq!(end, End::Failed("it reads on".into()));
             }
         }
     }
+}
+
+#[test]
+fn one_way_after_the_other_within_the_same_time() {
+    let ways = || Ways::own(POWER, Duration::from_secs(5)).0;
+    let mut fencing = Fencing::new(ways(), Record::No, false, NOVA);
+    assert_eq!(
+        fencing.handle(Input::Begin, Duration::ZERO),
+        Act::Prove(Way::Message, Duration::from_secs(5))
+    );
+    // Its crash kernel runs: the power is left alone, and the rest is as ever.
+    assert!(matches!(fencing.handle(Input::Proven(proof()), Duration::from_secs(1)), Act::Note { .. }));
+    let (acts, end, took) =
+        fence(Fencing::new(ways(), Record::No, false, NOVA), &World { proven: Err("no"), ..FINE });
+    assert!(
+        matches!(acts[..], [Act::Prove(Way::Message, _), Act::Prove(Way::Own, _), Act::End(_)]),
+        "{acts:?}"
+    );
+    assert_eq!((end, took), (End::Failed("no".into()), POWER));
+    let ways = Ways::others(POWER, Some(Duration::from_secs(15)));
+    let (acts, end, took) =
+        fence(Fencing::new(ways, Record::Only, false, NOVA), &World { proven: Err("no"), ..FINE });
+    assert!(
+        matches!(acts[..], [Act::Prove(Way::Earlier, _), Act::Prove(Way::Watchdog, _), Act::End(_)]),
+        "{acts:?}"
+    );
+    assert_eq!((end, took), (End::Failed("no".into()), POWER));
 }
 
 #[test]
@@ -164,7 +192,7 @@ fn no_time_is_left_for_the_hooks_afterwards() {
 
 #[test]
 fn reboot_leaves_powering_on_to_the_engine() {
-    let (acts, end, _) = fence(Fencing::new(Way::Own, Record::No, true, POWER, NOVA), &FINE);
+    let (acts, end, _) = fence(Fencing::new(own(), Record::No, true, NOVA), &FINE);
     assert!(!acts.iter().any(|act| matches!(act, Act::PowerOn(_))));
     assert!(acts.iter().all(|act| !matches!(act, Act::Note { power_on: false, .. })));
     assert!(matches!(end, End::Done { said, .. } if said.ends_with("when its guests are elsewhere")));
@@ -172,25 +200,38 @@ fn reboot_leaves_powering_on_to_the_engine() {
 
 #[test]
 fn disabled_does_nothing_but_never_without_proof() {
-    let fencing = Fencing::new(Way::Earlier, Record::Nothing, false, POWER, NOVA);
+    let fencing = Fencing::new(Ways::others(POWER, None), Record::Nothing, false, NOVA);
     let (acts, end, _) = fence(fencing, &FINE);
     assert_eq!(acts.len(), 2);
     assert!(done(&end).is_empty());
 }
 
+/// What the world does with an unfencing.
+struct Waking {
+    own: bool,
+    record: Record,
+    looked: Result<bool, &'static str>,
+    on: Result<(), &'static str>,
+    noted: Result<(), &'static str>,
+    announced: Result<(), &'static str>,
+}
+
+const WAKES: Waking =
+    Waking { own: true, record: Record::No, looked: Ok(false), on: Ok(()), noted: Ok(()), announced: Ok(()) };
+
 /// All acts and the end of an unfencing.
-fn unfence(own: bool, busy: bool, on: Result<(), &str>, noted: Result<(), &str>) -> (Vec<Act>, End) {
-    let mut unfencing = Unfencing::new(own, false, POWER);
+fn unfence(world: &Waking) -> (Vec<Act>, End) {
+    let mut unfencing = Unfencing::new(world.own, false, world.record, POWER);
     let mut acts = Vec::new();
     let mut act = unfencing.handle(Input::Begin);
     loop {
         acts.push(act.clone());
         let input = match &act {
-            Act::Look(_) => Input::Looked(busy),
-            Act::PowerOn(_) => on.map_or_else(|why| Input::NotOn(why.into()), |()| Input::On),
+            Act::Look(_) => Input::Looked(world.looked.map_err(str::to_owned)),
+            Act::PowerOn(_) => world.on.map_or_else(|why| Input::NotOn(why.into()), |()| Input::On),
             Act::EndProof(_) => Input::ProofEnded(Ok(())),
-            Act::Note { .. } => Input::Noted(noted.map_err(str::to_owned)),
-            Act::Announce(_) => Input::Announced(err("no attrd")),
+            Act::Note { .. } => Input::Noted(world.noted.map_err(str::to_owned)),
+            Act::Announce(_) => Input::Announced(world.announced.map_err(str::to_owned)),
             Act::End(end) => return (acts.clone(), end.clone()),
             other => panic!("{other:?}"),
         };
@@ -200,7 +241,7 @@ fn unfence(own: bool, busy: bool, on: Result<(), &str>, noted: Result<(), &str>)
 
 #[test]
 fn power_on_ends_the_proof_and_asks_for_the_return() {
-    let (acts, end) = unfence(true, false, Ok(()), Ok(()));
+    let (acts, end) = unfence(&WAKES);
     assert!(
         matches!(
             acts[..],
@@ -216,7 +257,7 @@ fn power_on_ends_the_proof_and_asks_for_the_return() {
         "{acts:?}"
     );
     assert!(done(&end).is_empty());
-    let (acts, _) = unfence(false, false, Ok(()), Ok(()));
+    let (acts, _) = unfence(&Waking { own: false, ..WAKES });
     assert!(
         matches!(acts[..], [Act::EndProof(_), Act::Note { .. }, Act::Announce(_), Act::End(_)]),
         "{acts:?}"
@@ -225,17 +266,51 @@ fn power_on_ends_the_proof_and_asks_for_the_return() {
 
 #[test]
 fn while_it_is_evacuated_the_host_stays_off() {
-    let (acts, end) = unfence(true, true, Ok(()), Ok(()));
+    let evacuated = Waking { looked: Ok(true), ..WAKES };
+    let (acts, end) = unfence(&evacuated);
     assert!(!acts.iter().any(|act| matches!(act, Act::PowerOn(_))));
     assert!(acts.iter().any(|act| matches!(act, Act::Note { power_on: true, .. })));
     done(&end);
     // A wish that is lost must not be reported as fulfilled.
-    assert!(matches!(unfence(true, true, Ok(()), Err("disk full")).1, End::Failed(_)));
+    let (_, end) = unfence(&Waking { noted: Err("disk full"), ..evacuated });
+    assert!(matches!(end, End::Failed(_)));
+}
+
+#[test]
+fn nobody_knows_whether_it_is_evacuated_and_it_stays_off() {
+    let (acts, end) = unfence(&Waking { looked: Err("attrd hangs"), ..WAKES });
+    assert!(matches!(acts[..], [Act::Look(_), Act::End(_)]), "{acts:?}");
+    assert_eq!(
+        end,
+        End::Failed(
+            "the cluster does not say whether it is being evacuated; it stays off: attrd hangs".into()
+        )
+    );
+}
+
+#[test]
+fn a_cluster_that_was_not_told_is_said_and_fails_what_rests_on_it() {
+    let deaf = Waking { announced: Err("no attrd"), ..WAKES };
+    let (_, end) = unfence(&deaf);
+    assert!(matches!(done(&end), [left] if left.contains("no attrd")), "{end:?}");
+    // Whoever evacuates it elsewhere is to switch it on, and does not know.
+    let (_, end) = unfence(&Waking { looked: Ok(true), ..deaf });
+    assert!(matches!(&end, End::Failed(why) if why.contains("no attrd")), "{end:?}");
 }
 
 #[test]
 fn what_does_not_come_on_is_not_on() {
-    let (acts, end) = unfence(true, false, Err("it reads off"), Ok(()));
+    let (acts, end) = unfence(&Waking { on: Err("it reads off"), ..WAKES });
     assert!(matches!(acts[..], [Act::Look(_), Act::EndProof(_), Act::PowerOn(_), Act::End(_)]));
     assert_eq!(end, End::Failed("it reads off".into()));
+}
+
+#[test]
+fn disabled_does_nothing_to_bring_a_host_back() {
+    let (acts, end) = unfence(&Waking { own: false, record: Record::Nothing, ..WAKES });
+    assert!(matches!(acts[..], [Act::End(_)]), "{acts:?}");
+    assert!(done(&end).is_empty());
+    // Power that was asked for is given, and that is all.
+    let (acts, _) = unfence(&Waking { record: Record::Nothing, ..WAKES });
+    assert!(matches!(acts[..], [Act::Look(_), Act::EndProof(_), Act::PowerOn(_), Act::End(_)]), "{acts:?}");
 }

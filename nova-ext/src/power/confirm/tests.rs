@@ -158,6 +158,27 @@ async fn off(mut toy: Toy) -> (Result<FenceProof, PowerError>, usize, Duration) 
     (result, log.orders.len(), started.elapsed())
 }
 
+#[tokio::test(start_paused = true)]
+async fn two_readings_without_an_order_are_apart_as_well() {
+    let started = Instant::now();
+    let mut toy = Toy::new(false, &[], &[]);
+    let proof = read_off(&mut toy, &host(), TIME).await.unwrap().unwrap();
+    assert_eq!(readings(&proof), 2);
+    assert!(started.elapsed() >= Duration::from_millis(250), "{:?}", started.elapsed());
+    {
+        let log = toy.log.lock().unwrap();
+        assert!(log.closed && log.orders.is_empty());
+        assert!(log.readings[1].0 - log.readings[0].0 >= Duration::from_millis(250));
+    }
+    for not in [vec![Says::On], vec![Says::Off, Says::On], vec![Says::Off, Says::Changing]] {
+        let mut toy = Toy::new(false, &not, &[]);
+        assert!(read_off(&mut toy, &host(), TIME).await.unwrap().is_none(), "{not:?}");
+    }
+    // There was no time for the second one.
+    let mut toy = Toy::new(false, &[Says::Off, Says::Nothing], &[]);
+    assert!(read_off(&mut toy, &host(), Duration::from_millis(100)).await.is_err());
+}
+
 fn readings(proof: &FenceProof) -> usize {
     match proof.evidence() {
         Evidence::PowerOff { readings, .. } => readings.len(),

@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Deserializer};
 
@@ -108,11 +108,7 @@ impl Entry {
 
     /// The same, without the part that may be left out: a device with one system is that system.
     pub(super) fn base(&self) -> String {
-        let usual = match self.driver {
-            Driver::Ipmi => Some(623),
-            Driver::Redfish => Some(443),
-            Driver::Agent => None,
-        };
+        let usual = self.usual_port();
         let address = match self.place() {
             // Simulated boards share an address, so the port is part of it.
             Ok(Place { host, port }) => Place { host, port: port.filter(|port| Some(*port) != usual) }
@@ -126,13 +122,61 @@ impl Entry {
             Driver::Agent => {
                 let agent =
                     self.agent.as_deref().map(|agent| agent.display().to_string()).unwrap_or_default();
-                let outlet = ["plug", "port", "nodename", "pcmk_host_list", "uuid", "systems_uri"]
-                    .iter()
-                    .find_map(|name| Some(format!(" {name} {}", self.parameters.get(*name)?)));
-                let of = ["ip", "ipaddr"].iter().find_map(|name| self.parameters.get(*name).cloned());
-                let place = of.unwrap_or(address);
+                let place = self.parameter(&["ip", "ipaddr"]).map_or(address, |(_, ip)| ip.clone());
+                let outlet = self.outlet().map(|(name, value)| format!(" {name} {value}"));
                 format!("agent {agent} {place}{}", outlet.unwrap_or_default())
             }
+        }
+    }
+
+    /// Where it is, whatever speaks to it: the bare host, and the port if it is not the usual one. None if it does not
+    /// say, as agents for what has no address of its own.
+    pub(super) fn board(&self) -> Option<(String, Option<u16>)> {
+        let place = match (self.driver, self.parameter(&["ip", "ipaddr"])) {
+            (Driver::Agent, Some((_, ip))) => ip.parse().ok()?,
+            _ => self.place().ok()?,
+        };
+        let host = place.host.trim_end_matches('.').to_ascii_lowercase();
+        // One address is written in several ways.
+        let host = host.parse::<IpAddr>().map_or(host, |address| address.to_canonical().to_string());
+        let port = self.parameter(&["ipport"]).and_then(|(_, port)| port.parse().ok());
+        let port = place.port.or(self.port).or(port).filter(|port| Some(*port) != self.usual_port());
+        Some((host, port))
+    }
+
+    /// Whether both are one device, or may be.
+    pub(super) fn is(&self, other: &Self) -> bool {
+        let (one, two) = (self.identity(), other.identity());
+        let (base, board) = (self.base(), self.board());
+        // One without a system named may be the system that the other one names.
+        let whole = base == other.base() && (one == base || two == base);
+        one == two || whole || board.is_some() && board == other.board() && self.kind() != other.kind()
+    }
+
+    /// Who speaks to it: with one kind, devices at one address are told apart by what their driver knows of them.
+    pub(super) fn kind(&self) -> String {
+        match (self.driver, &self.agent) {
+            (Driver::Agent, Some(agent)) if self.outlet().is_none() => agent.display().to_string(),
+            (driver, _) => format!("{driver:?}").to_ascii_lowercase(),
+        }
+    }
+
+    fn outlet(&self) -> Option<(&'static str, &String)> {
+        self.parameter(&["plug", "port", "nodename", "pcmk_host_list", "uuid", "systems_uri"])
+    }
+
+    fn parameter(&self, names: &[&'static str]) -> Option<(&'static str, &String)> {
+        names.iter().find_map(|name| Some((*name, self.parameters.get(*name)?)))
+    }
+
+    fn usual_port(&self) -> Option<u16> {
+        let agent = self.agent.as_deref().and_then(Path::file_name).unwrap_or_default().to_string_lossy();
+        match self.driver {
+            Driver::Ipmi => Some(623),
+            Driver::Redfish => Some(443),
+            Driver::Agent if agent.starts_with("fence_ipmi") => Some(623),
+            Driver::Agent if agent == "fence_redfish" => Some(443),
+            Driver::Agent => None,
         }
     }
 

@@ -51,7 +51,13 @@ fn each_host_has_its_device() {
         "{unknown}"
     );
     assert!(!format!("{map:?}").contains("hunter2"));
-    assert_eq!(map.kdump(&host("compute-1")).len(), 1);
+    let message = [0x40, 0x2A, 0x30, 0x1B, 1, 0, 0, 0];
+    let spoke = |host: &HostName| {
+        let senders = map.kdump_senders(&Names::default(), host);
+        senders.proof("198.51.100.1".parse().unwrap(), &message, crate::stamp::Stamp::now())
+    };
+    assert_eq!(spoke(&host("compute-1")).unwrap().host(), &host("compute-1"));
+    assert_eq!(spoke(&host("compute-2")), None);
 }
 
 #[test]
@@ -87,6 +93,100 @@ fn what_is_ambiguous_is_refused() {
     }
     let kdump = TWO.to_owned() + "kdump = [\"198.51.100.1\"]";
     assert!(load(&kdump).unwrap_err().to_string().contains("kdump address 198.51.100.1"));
+}
+
+#[test]
+fn one_board_under_two_drivers_is_one_board() {
+    let of = |host: &str, driver: &str, address: &str, more: &str| {
+        let agent =
+            if driver.starts_with("fence_") { format!("agent = \"{driver}\"\n") } else { String::new() };
+        let driver = if agent.is_empty() { driver } else { "agent" };
+        format!(
+            "[host.{host}]\ndriver = \"{driver}\"\n{agent}address = \"{address}\"\nuser = \"u\"\npassword = \"p\"\n{more}\n"
+        )
+    };
+    for (one, other) in [
+        (("ipmi", "bmc-1"), ("redfish", "BMC-1.")),
+        (("ipmi", "192.0.2.1:623"), ("redfish", "192.0.2.1:443")),
+        (("ipmi", "2001:db8::1"), ("redfish", "[2001:DB8:0::1]")),
+        (("ipmi", "127.0.0.1:9001"), ("redfish", "127.0.0.1:9001")),
+        (("fence_ipmilan", "192.0.2.1"), ("redfish", "192.0.2.1")),
+        (("fence_ipmilan", "192.0.2.1"), ("fence_redfish", "192.0.2.1")),
+    ] {
+        let text = |more: &str| of("a", one.0, one.1, more) + &of("b", other.0, other.1, more);
+        let error = load(&text("")).unwrap_err().to_string();
+        assert!(
+            error.contains("a and b both have the device at") && error.contains("by different drivers"),
+            "{error}"
+        );
+        // Whoever says so can read it, and cannot switch one of them alone.
+        let map = load(&text("shared = true")).unwrap();
+        assert!(matches!(map.own_device(&host("a")), Err(MapError::Shared { others, .. }) if others == "b"));
+        let half = of("a", one.0, one.1, "shared = true") + &of("b", other.0, other.1, "");
+        assert!(matches!(load(&half), Err(MapError::Ambiguous { .. })), "{half}");
+    }
+    // Simulated boards share an address.
+    for (one, other) in [
+        (("ipmi", "127.0.0.1:9001"), ("redfish", "127.0.0.1:9002")),
+        (("ipmi", "127.0.0.1"), ("redfish", "127.0.0.1:8443")),
+        (("ipmi", "127.0.0.1"), ("ipmi", "127.0.0.1:9001")),
+        (("ipmi", "192.0.2.1"), ("redfish", "192.0.2.11")),
+    ] {
+        let text = of("a", one.0, one.1, "") + &of("b", other.0, other.1, "");
+        assert!(load(&text).is_ok(), "{text}");
+    }
+    // Outlets of one switch, whatever speaks to it.
+    let outlet = |name: &str, agent: &str, plug: u8| {
+        of(name, agent, "pdu", &format!("parameters = {{ plug = \"{plug}\" }}"))
+    };
+    assert!(load(&(outlet("a", "fence_apc", 1) + &outlet("b", "fence_apc_snmp", 2))).is_ok());
+    assert!(load(&(outlet("a", "fence_apc", 1) + &of("b", "ipmi", "pdu", ""))).is_err());
+    // The third is held against both.
+    let third = of("a", "ipmi", "x", "shared = true")
+        + &of("b", "ipmi", "y", "")
+        + &of("c", "redfish", "y", "shared = true");
+    assert!(matches!(load(&third), Err(MapError::Ambiguous { .. })));
+}
+
+#[test]
+fn a_host_is_found_by_the_name_of_its_node() {
+    let map = load(TWO).unwrap();
+    let listed = |nova: &str, node: &str, power: Option<&str>| crate::config::Host {
+        nova: host(nova),
+        node: node.parse().unwrap(),
+        power: power.map(str::to_owned),
+    };
+    let names = Names::new(&[
+        listed("c1.example.org", "compute-1", None),
+        listed("c2.example.org", "c2", Some("compute-2")),
+    ])
+    .unwrap();
+    let (one, two) = (host("c1.example.org"), host("c2.example.org"));
+    assert_eq!(
+        (map.name(&names, &one), map.name(&names, &two)),
+        (Some(host("compute-1")), Some(host("compute-2")))
+    );
+    assert_eq!(map.name(&names, &host("c3")), None);
+    assert_eq!(map.own_device_of(&names, &one).unwrap().name(), "ipmi 192.0.2.1");
+    assert_eq!(map.device_of(&names, &two).unwrap().name(), "redfish 192.0.2.2:8443");
+    // What it proves, it proves of the host that Nova knows.
+    let message = [0x40, 0x2A, 0x30, 0x1B, 1, 0, 0, 0];
+    let spoke = map.kdump_senders(&names, &one).proof(
+        "198.51.100.1".parse().unwrap(),
+        &message,
+        crate::stamp::Stamp::now(),
+    );
+    assert_eq!(spoke.unwrap().host(), &one);
+    let nova = [one, two].into();
+    assert!(map.validate(Some((&names, &nova))).iter().all(|finding| finding.severity != Severity::Error));
+}
+
+#[test]
+fn an_agent_that_switches_no_power_is_no_device() {
+    let map = load("[host.a]\ndriver = \"agent\"\nagent = \"fence_mpath\"\n").unwrap();
+    let found = map.validate(None);
+    assert!(found[0].severity == Severity::Error && found[0].text.contains("switches no power"), "{found:?}");
+    assert!(map.own_device(&host("a")).is_err());
 }
 
 #[test]
@@ -131,7 +231,7 @@ fn mistakes_are_named_and_passwords_are_not() {
 fn validation_says_what_is_missing() {
     let map = load(TWO).unwrap();
     let nova = [host("compute-1"), host("compute-3")].into();
-    let found = map.validate(Some(&nova));
+    let found = map.validate(Some((&Names::default(), &nova)));
     let of = |name: &str| found.iter().filter(|finding| finding.host == host(name)).collect::<Vec<_>>();
     assert_eq!(of("compute-1")[0].severity, Severity::Ok);
     assert_eq!(

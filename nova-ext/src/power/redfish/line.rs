@@ -18,7 +18,10 @@ pub(super) const TOKEN: &str = "x-auth-token";
 pub(super) struct Line {
     pub(super) name: String,
     pub(super) base: Url,
+    /// For what can be asked again.
     pub(super) client: Client,
+    /// Keeps no connection.
+    pub(super) fresh: Client,
     pub(super) user: String,
     pub(super) password: Secret,
 }
@@ -38,10 +41,32 @@ pub(super) struct Reply {
 }
 
 impl Line {
+    /// Gives an order, on a connection of its own.
+    pub(super) async fn order(
+        &self,
+        path: &str,
+        body: Value,
+        who: As<'_>,
+        until: Instant,
+    ) -> Result<Reply, PowerError> {
+        self.exchange(&self.fresh, (Method::POST, path), Some(body), who, until).await
+    }
+
     pub(super) async fn send(
         &self,
         method: Method,
         path: &str,
+        body: Option<Value>,
+        who: As<'_>,
+        until: Instant,
+    ) -> Result<Reply, PowerError> {
+        self.exchange(&self.client, (method, path), body, who, until).await
+    }
+
+    async fn exchange(
+        &self,
+        client: &Client,
+        (method, path): (Method, &str),
         body: Option<Value>,
         who: As<'_>,
         until: Instant,
@@ -51,7 +76,7 @@ impl Line {
         if url.origin() != self.base.origin() {
             return Err(self.garbled(format!("{path} is not on this device")));
         }
-        let mut request = self.client.request(method, url);
+        let mut request = client.request(method, url);
         request = match who {
             As::Nobody => request,
             As::User => request.basic_auth(&self.user, Some(self.password.expose())),

@@ -82,17 +82,22 @@ fn times_of_all_zones() {
     }
 }
 
+/// A cluster that has nothing but power devices.
+fn powered() -> Topology {
+    Topology::parse(r#"<cib><primitive id="bmc-1" class="stonith" type="fence_ipmilan"/></cib>"#).unwrap()
+}
+
 #[test]
 fn a_completed_entry_counts_if_the_node_was_not_seen_since() {
     let (node, host) = names();
-    let events = history(HISTORY).unwrap();
-    let proof = completed(&events, &node, &host, stamp("2026-11-30T09:59:59Z"), false).unwrap();
+    let (events, power) = (history(HISTORY).unwrap(), powered());
+    let proof = completed(&events, &power, &node, &host, stamp("2026-11-30T09:59:59Z"), false).unwrap();
     assert_eq!((proof.host(), proof.at()), (&host, stamp("2026-11-30T10:00:00.250Z")));
-    let late = completed(&events, &node, &host, stamp("2026-11-30T10:00:01Z"), false);
+    let late = completed(&events, &power, &node, &host, stamp("2026-11-30T10:00:01Z"), false);
     assert!(matches!(late, Err(NoProof::Before { .. })));
     let other = "compute-2".parse().unwrap();
     assert_eq!(
-        completed(&events, &other, &host, stamp("2026-11-30T09:00:00Z"), true),
+        completed(&events, &power, &other, &host, stamp("2026-11-30T09:00:00Z"), true),
         Err(NoProof::Nothing(other))
     );
 }
@@ -102,7 +107,8 @@ fn the_last_entry_decides() {
     let (node, host) = names();
     let seen = stamp("2026-11-30T09:00:00Z");
     let off = done("off", "2026-11-30T10:00:00Z");
-    let judge = |events: &[FenceEvent], reboot| completed(events, &node, &host, seen, reboot);
+    let power = powered();
+    let judge = |events: &[FenceEvent], reboot| completed(events, &power, &node, &host, seen, reboot);
     assert!(judge(std::slice::from_ref(&off), false).is_ok());
     // The order in the list does not matter, the time does.
     let on = done("on", "2026-11-30T10:05:00Z");
@@ -117,6 +123,52 @@ fn the_last_entry_decides() {
     assert_eq!(judge(&[failed, pending], true), Err(NoProof::Nothing(node.clone())));
 }
 
+#[test]
+fn a_completed_entry_counts_only_where_all_that_can_have_done_it_switches_power() {
+    let (node, host) = names();
+    let events = [done("off", "2026-11-30T10:00:00Z")];
+    let seen = stamp("2026-11-30T09:00:00Z");
+    let judge = |topology: &Topology| completed(&events, topology, &node, &host, seen, true);
+    let mine = r#"target="compute-1""#;
+    for good in [
+        &[(mine, 1, "bmc-1,nova")][..],
+        &[(mine, 1, "ping,bmc-1")],
+        &[(mine, 1, "nova,bmc-1"), (mine, 2, "bmc-t")],
+        &[(mine, 1, "bmc-1"), (r#"target="compute-2""#, 1, "nova")],
+    ] {
+        assert!(judge(&topology(good)).is_ok(), "{good:?}");
+    }
+    for (bad, by) in [
+        (&[(mine, 1, "nova")][..], "the level nova"),
+        (&[(mine, 1, "bmc-1"), (mine, 2, "ping,nova")], "the level ping,nova"),
+        (&[(mine, 1, "scsi,kdump")], "the level scsi,kdump"),
+        (&[(mine, 1, "bmc-1"), (r#"target-pattern=".*""#, 2, "nova")], "the level nova"),
+        // Whatever is no power device may have done it.
+        (&[(r#"target-pattern=".*""#, 1, "bmc-1")], "the device kdump"),
+        (&[(r#"target="compute-2""#, 1, "bmc-1")], "the device kdump"),
+    ] {
+        let refused = judge(&topology(bad));
+        assert!(
+            matches!(&refused, Err(NoProof::NotPower { by: of, .. }) if of == by),
+            "{bad:?}: {refused:?}"
+        );
+    }
+    let with = |more: &str| {
+        let device = r#"<primitive id="bmc" class="stonith" type="fence_ipmilan">"#;
+        judge(&Topology::parse(&format!("<cib>{device}{more}</primitive></cib>")).unwrap())
+    };
+    assert!(with("").is_ok());
+    assert!(with(r#"<nvpair name="stonith-watchdog-timeout" value="0"/>"#).is_ok());
+    for more in [
+        r#"<nvpair name="stonith-watchdog-timeout" value="10s"/>"#,
+        r#"<nvpair name="stonith-watchdog-timeout" value="-1"/>"#,
+        r#"<nvpair name="pcmk_off_action" value="reboot"/>"#,
+    ] {
+        assert!(matches!(with(more), Err(NoProof::NotPower { .. })), "{more}");
+    }
+    assert!(matches!(judge(&Topology::parse("<cib/>").unwrap()), Err(NoProof::NotPower { .. })));
+}
+
 fn topology(levels: &[(&str, u32, &str)]) -> Topology {
     let mut text = String::from(
         r#"<cib><configuration><resources>
@@ -125,6 +177,8 @@ fn topology(levels: &[(&str, u32, &str)]) -> Topology {
         <primitive id="kdump" class="stonith" type="fence_kdump"/>
         <primitive id="ping" class="stonith" type="fence_heuristics_ping"/>
         <primitive id="scsi" class="stonith" type="fence_scsi"/>
+        <primitive id="null" class="stonith" type="null"/>
+        <primitive id="odd" class="stonith" type="fence_ipmilan"><nvpair name="pcmk_off_action" value="status"/></primitive>
         <primitive id="vip" class="ocf" provider="heartbeat" type="IPaddr2"/>
         <primitive id="bmc-t" template="bmc"/>
         <template id="bmc" class="stonith" type="fence_redfish"><instance_attributes id="a"/></template>
@@ -163,8 +217,10 @@ fn inside_a_level_only_what_comes_before_us_counts() {
         &[(mine, 1, "bmc-1"), (mine, 2, "nova")],
         &[(mine, 1, "bmc-1,nova"), (mine, 2, "nova")],
         &[(mine, 1, "kdump,nova")],
-        &[(mine, 1, "ping,nova,bmc-1")],
-        &[(mine, 1, "scsi,nova")],
+        // They stand first, and their off succeeds while the host runs.
+        &[(mine, 1, "ping,nova")],
+        &[(mine, 1, "ping,scsi,null,nova")],
+        &[(mine, 1, "odd,nova")],
         &[(mine, 1, "gone,nova")],
         &[(r#"target="compute-2""#, 1, "bmc-1,nova")],
         &[(mine, 1, "bmc-1,nova"), (r#"target-pattern=".*""#, 2, "nova")],
@@ -172,7 +228,6 @@ fn inside_a_level_only_what_comes_before_us_counts() {
         assert!(matches!(judge(bad), Err(NoProof::First { .. })), "{bad:?}");
     }
     assert!(judge(&[(r#"target-pattern=".*""#, 1, "bmc-1,nova")]).is_ok());
-    assert!(judge(&[(mine, 1, "ping,bmc-1,nova")]).is_ok());
     // Types of templates, which may come before or after.
     for good in ["bmc-t,nova", "bmc-1,nova-t", "bmc-t,nova-t"] {
         assert!(judge(&[(mine, 1, good)]).is_ok(), "{good}");
@@ -180,6 +235,7 @@ fn inside_a_level_only_what_comes_before_us_counts() {
     for bad in ["vip-t,nova-t", "gone-t,nova-t", "nova,nova-t", "nova-t,bmc-t"] {
         assert!(matches!(judge(&[(mine, 1, bad)]), Err(NoProof::First { .. })), "{bad}");
     }
+    assert!(judge(&[(mine, 1, "ping,bmc-1,nova")]).unwrap().contains("Pacemaker's bmc-1 did off"));
     assert!(judge(&[(mine, 1, "kdump,bmc-1,nova"), (r#"target="compute-2""#, 2, "nova")]).is_ok());
 }
 

@@ -4,32 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::xml::{BadXml, elements};
 use crate::ids::NodeName;
-
-/// Agents whose success does not mean that a host is off.
-const NO_POWER: &[&str] = &[
-    "external/null",
-    "fence_ack_manual",
-    "fence_brocade",
-    "fence_cisco_mds",
-    "fence_compute",
-    "fence_crosslink",
-    "fence_dummy",
-    "fence_evacuate",
-    "fence_heuristics_ping",
-    "fence_ifmib",
-    "fence_kdump",
-    "fence_legacy",
-    "fence_mpath",
-    "fence_nova",
-    "fence_sanbox2",
-    "fence_sbd",
-    "fence_scsi",
-    "fence_watchdog",
-    "meatware",
-    "null",
-    "ssh",
-    "suicide",
-];
+use crate::proof::powerless::switches_power;
 
 /// A level: its devices one after the other, all of which must succeed.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -53,6 +28,10 @@ pub struct Topology {
     pub reboots: bool,
     /// Devices that are asked for off where a reboot is wanted.
     pub off_for_reboot: BTreeSet<String>,
+    /// Devices that are asked for something else where off is wanted.
+    pub no_off: BTreeSet<String>,
+    /// Whether the cluster may leave it to the nodes' watchdogs, and then takes them for fenced.
+    pub by_watchdog: bool,
 }
 
 impl Topology {
@@ -73,6 +52,10 @@ impl Topology {
                     match (name.as_str(), value.as_str()) {
                         ("stonith-action" | "fencing-action", action) => found.reboots = action == "reboot",
                         ("pcmk_reboot_action", "off") => found.off_for_reboot.extend(inside.clone()),
+                        ("pcmk_off_action", action) if action != "off" => found.no_off.extend(inside.clone()),
+                        ("stonith-watchdog-timeout" | "fencing-watchdog-timeout", value) => {
+                            found.by_watchdog |= value.contains(|c| ('1'..='9').contains(&c));
+                        }
                         _ => {}
                     }
                 }
@@ -104,8 +87,10 @@ impl Topology {
             Ok(())
         })?;
         for (id, template) in from_templates {
-            if found.off_for_reboot.contains(&template) {
-                found.off_for_reboot.insert(id.clone());
+            for devices in [&mut found.off_for_reboot, &mut found.no_off] {
+                if devices.contains(&template) {
+                    devices.insert(id.clone());
+                }
             }
             if let Some(agent) = templates.get(&template) {
                 found.agents.insert(id, agent.clone());
@@ -152,8 +137,35 @@ impl Topology {
             .map(String::as_str)
     }
 
-    /// Whether a device switches power: not one of ours, nor one that is content with a message, an answer or a cut-off disk.
+    /// What may have fenced the node without switching its power off; none if whatever fences it does that. The
+    /// history does not say which device it was, so all that it can have been are looked at.
+    pub(super) fn doubt(&self, node: &NodeName) -> Option<String> {
+        if self.by_watchdog {
+            return Some("its watchdog (stonith-watchdog-timeout)".into());
+        }
+        let power = |device: &String| self.is_power(device, "");
+        let named = |level: &&Level| {
+            level.target.as_ref().is_some_and(|target| target.eq_ignore_ascii_case(node.as_str()))
+        };
+        let unnamed = |level: &&Level| level.target.is_none();
+        let mine = self.levels.iter().filter(|level| named(level) || unnamed(level));
+        let mut without = mine.filter(|level| !level.devices.iter().any(power));
+        if let Some(level) = without.next() {
+            return Some(format!("the level {}", level.devices.join(",")));
+        }
+        if self.levels.iter().any(|level| named(&level)) {
+            return None;
+        }
+        // Without a level by its name it may be any device.
+        if self.agents.is_empty() {
+            return Some("nothing that is configured".into());
+        }
+        self.agents.keys().find(|device| !power(device)).map(|device| format!("the device {device}"))
+    }
+
+    /// Whether a device switches power, and is asked for off where that is wanted; one of ours does not count.
     fn is_power(&self, device: &str, agent: &str) -> bool {
-        self.agents.get(device).is_some_and(|kind| kind != agent && !NO_POWER.contains(&kind.as_str()))
+        let switches = |kind: &String| kind != agent && switches_power(kind);
+        self.agents.get(device).is_some_and(switches) && !self.no_off.contains(device)
     }
 }

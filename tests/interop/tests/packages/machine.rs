@@ -28,6 +28,7 @@ pub(crate) struct Files {
     /// The recovery, for controllers.
     pub(crate) recovery_deb: PathBuf,
     pub(crate) recovery_rpm: PathBuf,
+    dir: PathBuf,
 }
 
 impl Files {
@@ -44,7 +45,18 @@ impl Files {
             probe_rpm: newest(&dir, "libvirt-probe-", ".rpm")?,
             recovery_deb: newest(&dir, "nova-ha_", ".deb")?,
             recovery_rpm: newest(&dir, "nova-ha-", ".rpm")?,
+            dir,
         })
+    }
+
+    /// The Python module, which `make packages-python` puts there.
+    pub(crate) fn module_deb(&self) -> Result<PathBuf> {
+        newest(&self.dir, "python3-nova-ext_", ".deb")
+    }
+
+    /// The same for RHEL.
+    pub(crate) fn module_rpm(&self) -> Result<PathBuf> {
+        newest(&self.dir, "python3-nova-ext-", ".rpm")
     }
 
     /// The same .deb with a higher version, as a new release would be.
@@ -82,7 +94,10 @@ fn newest(dir: &Path, begin: &str, end: &str) -> Result<PathBuf> {
         name.starts_with(begin) && name.ends_with(end)
     });
     found.sort_by_key(|path| path.metadata().and_then(|meta| meta.modified()).ok());
-    found.pop().context(format!("there is no {begin}…{end} in {}: run `make packages`", dir.display()))
+    found.pop().context(format!(
+        "there is no {begin}…{end} in {}: run `make packages packages-python`",
+        dir.display()
+    ))
 }
 
 /// A machine with Debian's package of the C daemon, and systemd.

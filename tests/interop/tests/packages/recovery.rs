@@ -15,6 +15,11 @@ const ENGINE: &str = "nova-ha-engine.service";
 const CLOUD: &str =
     "auth_url = \"http://127.0.0.1:9/v3\"\nusername = \"u\"\npassword = \"p\"\nproject_name = \"admin\"\n";
 
+/// Whose processes may tell it events.
+const EVENTS: &str = "[events]\nsocket = \"/run/pcmk-remote/nova-events.sock\"\nusers = [\"nobody\"]\n";
+const CONNECT: &str = "import socket; s = socket.socket(socket.AF_UNIX); \
+                       s.connect('/run/pcmk-remote/nova-events.sock'); print('there')";
+
 /// Who owns what, and who may read it.
 const OWNERS: &str = "\
 /etc/pcmk-remote directory root:root 755
@@ -32,6 +37,7 @@ const OWNERS: &str = "\
 /usr/sbin/fence_nova regular file root:root 755
 /usr/lib/ocf/resource.d/pcmk-remote/nova-evacuate regular file root:root 755
 /usr/lib/systemd/system/nova-ha-engine.service regular file root:root 644
+/run/pcmk-remote directory root:root 755
 /var/lib/pcmk-remote directory root:root 755
 /var/lib/pcmk-remote/nova-ha directory root:root 700
 ";
@@ -104,6 +110,9 @@ pub(crate) fn without_a_cluster(world: &World, suite: Suite, files: &Files) -> R
 
     node.exec_with(&["sh", "-c", "umask 077; cat >/etc/pcmk-remote/cloud.toml"], CLOUD)?;
     node.sh("echo 'mode = \"all\"' >/etc/pcmk-remote/nova-policy.toml")?;
+    node.exec_with(&["sh", "-c", "cat >>/etc/pcmk-remote/nova-ha.toml"], EVENTS)?;
+    // What makes the folder at boot may not have run.
+    node.exec(&["rm", "-rf", "/run/pcmk-remote"])?;
     node.exec(&["systemctl", "enable", "--now", ENGINE])?;
     let answers = |what: &str| {
         wait::until(secs(40), what, || {
@@ -113,6 +122,9 @@ pub(crate) fn without_a_cluster(world: &World, suite: Suite, files: &Files) -> R
         })
     };
     let first = answers("the engine to answer")?;
+    // Nova's user finds the socket, whatever the unit's umask. (It is served once the cloud answers.)
+    let found = node.exec(&["setpriv", "--reuid", "nobody", "--clear-groups", "python3", "-c", CONNECT])?;
+    same("the socket for another user", "there", found.trim())?;
     node.exec(&["kill", "-KILL", &first])?;
     let second = answers("another engine after the first was killed")?;
     if first == second {

@@ -238,7 +238,7 @@ pub(crate) fn replaces(world: &World, files: &Files) -> Result<()> {
 }
 
 /// A machine with dnf, without Debian's package of the daemon, and with RHEL's presets.
-fn start(world: &World, files: &Files, name: &str) -> Result<Machine> {
+pub(crate) fn start(world: &World, files: &Files, name: &str) -> Result<Machine> {
     let machine = Machine::with_layer(world, Suite::Bookworm, Some(images::rpm_layer()?))?;
     let node = &machine.node;
     node.exec(&["dpkg", "--purge", "--force-depends", "pacemaker-remote"])?;
@@ -290,7 +290,7 @@ fn dnf(machine: &Machine, words: &[&str]) -> Result<Output> {
     machine.run(&[&["dnf", "--disablerepo=*", "--releasever=9", "-y"], words].concat())
 }
 
-fn run_rpm(node: &Arc<Node>, words: &[&str]) -> Result<Output> {
+pub(crate) fn run_rpm(node: &Arc<Node>, words: &[&str]) -> Result<Output> {
     node.run(&[&["rpm"], words].concat())
 }
 
@@ -298,7 +298,7 @@ fn query(files: &Files, what: &str) -> Result<String> {
     query_package(&files.rpm, what)
 }
 
-fn query_package(rpm: &Path, what: &str) -> Result<String> {
+pub(crate) fn query_package(rpm: &Path, what: &str) -> Result<String> {
     run::host(&["rpm", "--query", "--package", what, &rpm.display().to_string()])
         .context("apt-get install rpm")
 }

@@ -26,7 +26,7 @@ const POLICY: &str = "mode = \"all\"\n[storage]\nshared = true\n\
                       [patience]\nunheard_seconds = 30\naccepted_seconds = 60\n";
 const KEY: &str = "the key under which both controllers sign\n";
 /// The attributes through which controllers tell each other.
-const ATTRIBUTES: [&str; 3] = ["evacuate", "fence-proof", "fence-power"];
+const ATTRIBUTES: [&str; 4] = ["evacuate", "fence-proof", "fence-power", "fence-failures"];
 
 /// The cluster with its host.
 pub(crate) struct Scene {
@@ -141,11 +141,15 @@ impl Scene {
         Ok(fs::read_to_string(path).unwrap_or_default())
     }
 
-    /// How many requests wait on a controller.
+    /// How many requests for an evacuation wait on a controller. That a host is to return is there until it has.
     pub(crate) fn queued(&self, on: &str) -> Result<usize> {
         let folder = self.cluster.node(on)?.path(&format!("{STATE}/queue"))?;
         let files = fs::read_dir(folder).into_iter().flatten().flatten();
-        Ok(files.filter(|file| file.path().extension().is_some_and(|it| it == "json")).count())
+        let evacuates = |file: &fs::DirEntry| {
+            let text = fs::read_to_string(file.path()).unwrap_or_default();
+            file.path().extension().is_some_and(|it| it == "json") && !text.contains("\"wish\":\"return\"")
+        };
+        Ok(files.filter(evacuates).count())
     }
 
     /// How many entries of this kind a controller's journal has.
