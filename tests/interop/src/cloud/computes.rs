@@ -157,7 +157,7 @@ impl Cloud {
     }
 
     /// How often a host's nova-compute has reported, which it does when it has started.
-    pub(super) fn reports(&self, host: &str) -> Result<String> {
+    pub fn reports(&self, host: &str) -> Result<String> {
         self.sql(&format!(
             "select report_count from nova_cell1.services where host = '{host}' and `binary` = 'nova-compute' and deleted = 0"
         ))

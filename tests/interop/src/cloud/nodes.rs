@@ -52,6 +52,7 @@ impl Cloud {
 
     /// Has an adopted host whose machine runs serve again, whatever has been done to its service.
     pub fn take_back(&self, host: &str) -> Result<()> {
+        let before = self.reports(host)?;
         // Nova-compute does not survive it if what it settles when it starts is taken away meanwhile.
         wait::until(super::START, &format!("{host} to settle its evacuations"), || {
             let all = self.evacuations(host)?;
@@ -63,6 +64,10 @@ impl Cloud {
         })?;
         let change = json!({"forced_down": false, "status": "enabled"});
         self.set_compute_service(host, &change)?.ok().context(host)?;
+        // One that has just started is taken for up by what it said before it died, and no server can be put on it yet.
+        wait::until(super::START, &format!("{host} to report"), || {
+            Ok((self.reports(host)? != before).then_some(()))
+        })?;
         self.wait_up(&[host.to_owned()])
     }
 

@@ -143,6 +143,16 @@ impl Ours {
         self.start(command)
     }
 
+    /// Like [`Ours::start_engine`], and whenever it comes to that system call for its journal it is held for a while.
+    pub fn start_engine_held(&self, call: &str, held: Duration) -> Result<Running> {
+        let mut command = run::command(&["strace", "--follow-forks", "--quiet=all", "--output=/dev/null"]);
+        command.arg(format!("--trace-path={}", self.state().join("journal.jsonl").display()));
+        command.arg(format!("--trace={call}"));
+        command.arg(format!("--inject={call}:delay_enter={}", held.as_micros()));
+        command.arg(tool("nova-ha")?);
+        self.start(command)
+    }
+
     /// Like [`Ours::engine`], on a machine of this name.
     pub fn engine_on(&self, controller: &str) -> Result<Running> {
         let mut command = run::command(&["unshare", "--uts", "sh", "-c"]);
@@ -189,10 +199,12 @@ pub struct Running {
 }
 
 impl Running {
-    /// Ends it at once, as a power cut does.
+    /// Ends it and what it has started at once, as a power cut does.
     pub fn kill(&self) -> Result<()> {
         let mut child = self.child();
-        child.kill()?;
+        if child.try_wait()?.is_none() {
+            run::host(&["kill", "-KILL", "--", &format!("-{}", self.id)])?;
+        }
         child.wait().map(drop).context("waiting for its end")
     }
 

@@ -156,6 +156,8 @@ pub(crate) fn returns_unfenced(scene: &Scene, cloud: &Cloud) -> Result<()> {
 /// The engine is moved to the other controller in the middle of a run, and goes on there. When it comes back after the
 /// host has returned, it does not believe what it remembers.
 pub(crate) fn engine_moves(scene: &Scene, cloud: &Cloud) -> Result<()> {
+    // So few at once that some are left when it moves.
+    scene.add_to_policy("[limits]\ninitial = 2\nmaximum = 2\n")?;
     scene.add_device("nova", "fence_nova", &[("record_only", "1")], false)?;
     scene.fence_by("power,nova")?;
     scene.add_engine("c1", &[])?;

@@ -27,6 +27,7 @@ pub(crate) fn switches(cloud: &Cloud) -> Result<()> {
     };
     let steps =
         [("status", 0, true), ("off", 0, false), ("status", 2, false), ("off", 0, false), ("on", 0, true)];
+    let mut before = String::new();
     for (verb, code, on) in steps {
         let output = power(verb)?;
         if output.code() != code || cloud.board_is_on(HOST)? != on {
@@ -35,8 +36,14 @@ pub(crate) fn switches(cloud: &Cloud) -> Result<()> {
         if !on && cloud.compute_runs(HOST)? {
             return fail(format!("{verb}: nova-compute runs on"));
         }
+        if !on {
+            before = cloud.reports(HOST)?;
+        }
     }
-    wait::until(secs(30), "nova-compute to run again", || Ok(cloud.compute_runs(HOST)?.then_some(())))
+    // Right after its death Nova still takes it for up, and a server that it is given while it starts is lost.
+    wait::until(secs(60), "nova-compute to report again", || {
+        Ok((cloud.compute_runs(HOST)? && cloud.reports(HOST)? != before).then_some(()))
+    })
 }
 
 /// `fence_nova` by a board that speaks Redfish and takes its time: nothing counts but what it reads, twice; a host that is

@@ -76,6 +76,7 @@ impl Scene {
     ) -> Result<()> {
         let mut device = Primitive::new(id, &format!("stonith:{agent}"))
             .param("pcmk_host_list", HOST)
+            .op("start", "0s", "timeout='60s'")
             .monitor("10s", "60s")
             .on("c1", 10)
             .on("c2", 5);
@@ -87,6 +88,12 @@ impl Scene {
         }
         self.add(&device)?;
         self.cluster.wait_place(id, "Started on c1", secs(90))
+    }
+
+    /// Adds lines to the policy of both controllers.
+    pub(crate) fn add_to_policy(&self, lines: &str) -> Result<()> {
+        let text = format!("{POLICY}{lines}");
+        CONTROLLERS.iter().try_for_each(|name| write(&*self.cluster.node(name)?, "nova-policy.toml", &text))
     }
 
     /// The devices that fence the host, one after the other.
