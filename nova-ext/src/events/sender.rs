@@ -333,7 +333,7 @@ mod tests {
         for _ in 0..100 {
             sender.offer("x\n".into());
         }
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < Duration::from_secs(10));
         wait_for("the loss", || sender.stats().lost == 100);
         assert!(sender.stats().trouble.unwrap().contains("No such file"));
         // One that listens and does not read.
@@ -344,7 +344,7 @@ mod tests {
         for _ in 0..1000 {
             sender.offer(line.clone());
         }
-        assert!(began.elapsed() < Duration::from_secs(1));
+        assert!(began.elapsed() < Duration::from_secs(10));
         wait_for("the loss", || sender.stats().lost > 0);
     }
 }

@@ -101,7 +101,7 @@ async fn an_agent_that_hangs_is_killed_with_all_it_started() {
     let started = Instant::now();
     let error = power::status(&mut hangs, Duration::from_secs(2)).await.unwrap_err();
     assert!(matches!(error, PowerError::Silent { .. }), "{error}");
-    assert!(started.elapsed() < Duration::from_secs(4));
+    assert!(started.elapsed() < Duration::from_secs(20));
     let child = fs::read_to_string(folder.path().join("child")).unwrap();
     let gone = || {
         // Gone, or not yet reaped by whoever has inherited it.

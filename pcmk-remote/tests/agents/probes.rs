@@ -110,7 +110,7 @@ async fn a_probe_that_hangs_is_killed_like_a_process_and_leaves_nothing() {
         rig.host.kill(op);
         let killed = Instant::now();
         assert_eq!(rig.finish(op).await.status, ExecStatus::Cancelled);
-        assert!(killed.elapsed() < Duration::from_secs(1));
+        assert!(killed.elapsed() < Duration::from_secs(4));
     }
     rig.host.forget(&recurring("libvirt", &[]).id);
     for mut peer in peers {

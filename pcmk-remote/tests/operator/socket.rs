@@ -55,7 +55,7 @@ async fn readers_that_are_stuck_hold_up_nobody() {
         let asked = Instant::now();
         cluster.asks("lrmd_rsc_poke", "").await;
         cluster.hears("lrmd_reply").await;
-        assert!(asked.elapsed() < Duration::from_secs(1), "{:?}", asked.elapsed());
+        assert!(asked.elapsed() < Duration::from_secs(4), "{:?}", asked.elapsed());
     }
     drop(silent);
     until("a place", || (daemon.ctl(&["status"]).code == 0).then_some(()));
