@@ -79,6 +79,8 @@ struct Found {
     is_stand_in: bool,
     /// The main process of its unit, if it has one.
     main: Option<u32>,
+    /// Whether looking for it came to an end.
+    is_sought: bool,
 }
 
 /// The program in a unit; its main process for as long as it is not found, whatever hangs there.
@@ -87,8 +89,9 @@ async fn below(main: u32, group: Option<String>, settings: &Settings) -> Found {
     let program = settings.program.clone();
     let work = move || find::within(&roots, main, group.as_deref(), &program);
     let found = aside::run("looking for nova-compute", settings.limits.find, work).await;
+    let is_sought = found.is_ok();
     let found = found.ok().flatten();
-    Found { pid: found.unwrap_or(main), is_stand_in: found.is_none(), main: Some(main) }
+    Found { pid: found.unwrap_or(main), is_stand_in: found.is_none(), main: Some(main), is_sought }
 }
 
 impl Process {
@@ -227,7 +230,12 @@ impl Process {
             && gone.below == Some(pid)
         {
             // The container's monitor outlives the program a little.
-            let reason = format!("process {} has ended, and nothing below {pid} runs it again", gone.pid);
+            let gone = gone.pid;
+            if !found.is_sought {
+                let reason = format!("process {gone} has ended; what runs below {pid} is not told in time");
+                return Finding::new(Step::Process, Health::Unknown, reason, begun.elapsed());
+            }
+            let reason = format!("process {gone} has ended, and nothing below {pid} runs it again");
             return Finding::new(Step::Process, Health::Failed, reason, begun.elapsed()).at_once();
         }
         if let Err(error) = self.follow(found, settings) {
@@ -309,7 +317,7 @@ impl Process {
         };
         let program = &settings.program;
         match aside::run("looking for nova-compute", settings.limits.find, work).await {
-            Ok(Ok(Some(pid))) => Ok(Found { pid, is_stand_in: false, main: None }),
+            Ok(Ok(Some(pid))) => Ok(Found { pid, is_stand_in: false, main: None, is_sought: true }),
             Ok(Ok(None)) if self.gone.is_some() => {
                 Err(finding(Health::Failed, format!("no process {program} runs")).at_once())
             }
@@ -334,7 +342,7 @@ impl Process {
 
     fn follow(&mut self, found: Found, settings: &Settings) -> std::io::Result<()> {
         let roots = &settings.roots;
-        let Found { pid, is_stand_in, main } = found;
+        let Found { pid, is_stand_in, main, .. } = found;
         let before = roots.stat(pid)?;
         let exit = Exit::of(pid)?;
         // Whether the number still is the same one's.

@@ -71,6 +71,13 @@ pub struct ServiceState {
     pub read: Stamp,
 }
 
+impl ServiceState {
+    /// Whether it is set as it was: if not, whoever has set it has written the record.
+    fn is_as(&self, other: &Self) -> bool {
+        (self.forced_down, self.enabled, &self.reason) == (other.forced_down, other.enabled, &other.reason)
+    }
+}
+
 /// What happened.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Happened {
@@ -191,8 +198,8 @@ struct One {
     busy: bool,
     /// When to do something next.
     due: Mono,
-    /// The record's time when it was last read, and when that was.
-    last: Option<(Option<Stamp>, Stamp)>,
+    /// The record as it was last read.
+    last: Option<ServiceState>,
     /// It could not be switched on: whether it runs all the same is looked at next.
     look: bool,
     /// Its nova-compute has reported after this time, by our clock: then the host was on.
@@ -512,13 +519,13 @@ impl One {
     }
 
     fn service(&mut self, service: ServiceState, now: Mono) {
-        // Its own reports alone write the record: nobody else has a reason to.
-        if let Some((updated, read)) = self.last
-            && service.updated > updated
+        // Its own reports alone write the record, and whoever changes its state: a fencing does.
+        if let Some(last) = self.last.replace(service.clone())
+            && service.updated > last.updated
+            && service.is_as(&last)
         {
-            self.alive = Some(read);
+            self.alive = Some(last.read);
         }
-        self.last = Some((service.updated, service.read));
         let (up, forced_down) = (service.up, service.forced_down);
         self.service = Some(service);
         match self.step {

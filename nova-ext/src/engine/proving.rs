@@ -8,6 +8,7 @@ use super::journal::{Event, Gate};
 use super::server::Progress;
 use super::shared::{Shared, Timer};
 use super::values::{Action, Mono, Read};
+use super::ways::IS_BACK;
 use crate::ids::ServerId;
 use crate::proof::FenceProof;
 
@@ -111,7 +112,7 @@ impl Incident {
             .map(|(server, _)| *server)
             .collect();
         for server in waiting {
-            self.give_up(server, "its host is on again: it is there, or starts there", shared);
+            self.give_up(server, IS_BACK, shared);
         }
         match self.phase {
             Phase::Running => self.perhaps_end(shared),

@@ -20,6 +20,8 @@ const LOOK_AGAIN: Duration = Duration::from_secs(2);
 const LANDING: Duration = Duration::from_secs(15);
 /// So long must the control plane have lived before a migration that it has not picked up is dead.
 const ALIVE: Duration = Duration::from_secs(60);
+/// Why a server is not asked for any more.
+pub(super) const IS_BACK: &str = "its host is on again: it is there, or starts there";
 
 impl Incident {
     /// The first server that may be asked for now, with its priority.
@@ -220,6 +222,10 @@ impl Incident {
     }
 
     fn pause(&mut self, server: ServerId, shared: &mut Shared) {
+        if self.came_back {
+            self.give_up(server, IS_BACK, shared);
+            return;
+        }
         self.flying.remove(&server);
         if let Some(way) = self.ways.get_mut(&server) {
             let pause = shared.policy.patience.pause(way.attempt);
@@ -237,6 +243,11 @@ impl Incident {
 
     /// It is to be asked for when it may.
     fn enqueue(&mut self, server: ServerId, shared: &mut Shared) {
+        if self.came_back {
+            // There will be no proof to ask with.
+            self.give_up(server, IS_BACK, shared);
+            return;
+        }
         let Some(way) = self.ways.get_mut(&server) else { return };
         way.stage = Stage::Waiting;
         way.queued = shared.now.mono;

@@ -57,9 +57,9 @@ fn judge(
     }
 }
 
-/// Whether what was begun or renewed then is under way.
+/// Whether what was begun or renewed then is under way. What a clock that is far ahead has written never goes stale.
 pub(super) fn is_fresh(since: u64, now: Stamp, stale: u64) -> bool {
-    now.as_secs().saturating_sub(since) <= stale
+    now.as_secs().abs_diff(since) <= stale
 }
 
 /// A cluster that does not run has no other controllers; one that does not answer in time may have. Whoever was at it has

@@ -171,11 +171,17 @@ async fn carry_out(cloud: &Cloud, shared: &Shared, order: Do) -> Option<Happened
             }
             let (queue, of) = (Queue::new(shared.config.files.queue()), host.clone());
             let _ = spawn_blocking(move || follow::forget_returns(&queue, &of, None)).await;
+            // It may have failed again at this moment: what is said of that stays.
+            if let Some(why) = to_be_evacuated(shared, &host, alive).await {
+                info!(%host, "the cluster is not told that it has returned: {why}");
+                return None;
+            }
             if let Some(node) = node(shared, &host) {
                 let attributes = Attributes::new(TOOL);
                 let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
                 // For the other controllers, whose files still say that it was off.
-                let _ = attributes.set(PROOF, &node, &on_since(Stamp::now())).await;
+                let since = alive.unwrap_or_else(Stamp::now);
+                let _ = attributes.set(PROOF, &node, &on_since(since)).await;
             }
             return None;
         }
@@ -202,14 +208,18 @@ async fn was_on(shared: &Shared, host: &HostName, at: Stamp) -> Result<(), Troub
 }
 
 /// Why a host must not return now: as of this moment, whatever was known when its return was decided. What was asked for
-/// before it was on does not count.
+/// before it was on does not count, and nobody who cannot be asked is taken for one who asks for nothing.
 async fn to_be_evacuated(shared: &Shared, host: &HostName, on: Option<Stamp>) -> Option<String> {
     let engine = shared.status.borrow().incidents.iter().any(|one| one.host == *host);
     if engine || follow::is_busy(host) {
         return Some("it is being evacuated".into());
     }
     let queue = Queue::new(shared.config.files.queue());
-    let queued = spawn_blocking(move || queue.list()).await.ok()?.ok()?.requests;
+    let queued = match spawn_blocking(move || queue.list()).await {
+        Ok(Ok(queued)) => queued.requests,
+        Ok(Err(error)) => return Some(format!("it cannot be told whether it is to be evacuated: {error}")),
+        Err(error) => return Some(format!("it cannot be told whether it is to be evacuated: {error}")),
+    };
     let counts = |at: Stamp| on.is_none_or(|on| at > on);
     let mut of_host = queued.iter().filter(|one| one.wish == Wish::Evacuate && one.host == *host);
     if of_host.any(|one| counts(one.at)) {
@@ -218,10 +228,17 @@ async fn to_be_evacuated(shared: &Shared, host: &HostName, on: Option<Stamp>) ->
     let node = node(shared, host)?;
     let attributes = Attributes::new(TOOL);
     let (evacuate, proof) = tokio::join!(attributes.values(EVACUATE), attributes.values(PROOF));
-    let (evacuate, proof) = (evacuate.ok()?, proof.ok()?);
+    let (evacuate, proof) = match (evacuate, proof) {
+        (Ok(evacuate), Ok(proof)) => (evacuate, proof),
+        (Err(error), _) | (_, Err(error)) if error.is_no_cluster() => return None,
+        (Err(error), _) | (_, Err(error)) => {
+            return Some(format!("it cannot be told whether it is to be evacuated: {error}"));
+        }
+    };
     let line = value_of(&proof, &node);
     let signed = line.zip(shared.signer.as_ref()).and_then(|(line, signer)| signer.verify(host, line).ok());
-    let proven = signed.is_some_and(|proof| counts(proof.at()));
+    // One that is not known to be on may be off by a proof that is still looked for.
+    let proven = on.is_none() || signed.is_some_and(|proof| counts(proof.at()));
     asked_in_cluster(value_of(&evacuate, &node), proven, Stamp::now(), shared.stale)
         .then(|| format!("the cluster asks for its evacuation ({EVACUATE} of {node})"))
 }
@@ -422,6 +439,19 @@ mod tests {
         std::fs::create_dir(bench.shared.config.files.proofs()).unwrap();
         let happened = carry_out(&cloud, &bench.shared, Do::ForceUp(host("c1"), id, stamp(20))).await;
         assert!(matches!(happened, Some(Happened::ForcedUp(_, Err(_)))), "{happened:?}");
+        assert_eq!(puts(&fake), 0);
+    }
+
+    #[tokio::test]
+    async fn one_that_may_be_asked_for_is_not_let_back() {
+        let (fake, cloud) = compute(true).await;
+        let id = service_id(&cloud).await;
+        let bench = Bench::new();
+        let queue = bench.shared.config.files.queue();
+        std::fs::write(&queue, "no folder").unwrap();
+        let happened = carry_out(&cloud, &bench.shared, Do::Enable(host("c1"), id, stamp(20))).await;
+        let Some(Happened::Enabled(_, Err(trouble))) = happened else { panic!("{happened:?}") };
+        assert!(trouble.why.contains("cannot be told"), "{}", trouble.why);
         assert_eq!(puts(&fake), 0);
     }
 

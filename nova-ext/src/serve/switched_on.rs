@@ -20,6 +20,8 @@ use crate::stamp::Stamp;
 
 /// So long after a host was switched on nobody has forced it down for another reason.
 const FRESH: Duration = Duration::from_secs(600);
+/// Clocks may differ by so much.
+const AHEAD: Duration = Duration::from_secs(5);
 /// For Nova's list of hosts.
 const NOVA: Duration = Duration::from_secs(15);
 
@@ -30,6 +32,8 @@ pub(super) struct SwitchedOn {
     known: BTreeMap<String, Stamp>,
     /// Nodes about whose host Nova was asked.
     asked: BTreeMap<String, Stamp>,
+    /// What is not believed, as was said.
+    ahead: BTreeMap<String, Stamp>,
     /// Hosts that may return.
     back: BTreeMap<HostName, Stamp>,
 }
@@ -40,6 +44,16 @@ impl SwitchedOn {
         for proof in proofs {
             let Some(since) = is_on(&proof.value) else { continue };
             if self.known.get(&proof.node) == Some(&since) {
+                continue;
+            }
+            if since > Stamp::now().after(AHEAD) {
+                // Believed, it would void every proof until then.
+                if self.ahead.insert(proof.node.clone(), since) != Some(since) {
+                    warn!(
+                        node = %proof.node,
+                        "it was switched on at {since}, in the future, so that is not believed: the controllers' clocks differ"
+                    );
+                }
                 continue;
             }
             let Some(host) = self.host(shared, cloud, &proof.node, since).await else { continue };
@@ -142,6 +156,20 @@ mod tests {
         std::fs::remove_file(bench.shared.config.files.proofs()).unwrap();
         std::fs::create_dir(bench.shared.config.files.proofs()).unwrap();
         assert_eq!(powered_on(&bench.shared, &c1, stamp(25)).await, None, "it is tried again");
+    }
+
+    #[tokio::test]
+    async fn what_a_clock_that_is_ahead_says_is_not_believed() {
+        let (_fake, cloud) = super::super::tests::compute(true).await;
+        let bench = Bench::new();
+        bench.prove("c1", 10);
+        let mut heard = SwitchedOn::default();
+        let said = |since: Stamp| [Value { node: "c1".into(), value: crate::handover::on_since(since) }];
+        let ahead = Stamp::now().after(Duration::from_secs(1200));
+        heard.hear(&bench.shared, &cloud, &said(ahead)).await;
+        assert_eq!(bench.proven("c1"), Some(stamp(10)));
+        heard.hear(&bench.shared, &cloud, &said(Stamp::now())).await;
+        assert_eq!(bench.proven("c1"), None);
     }
 
     #[test]

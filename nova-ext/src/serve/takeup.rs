@@ -232,7 +232,15 @@ pub(super) async fn attributes(
             .filter(|value| is_open(&value.value, &me, Stamp::now(), shared.stale))
             .collect();
         complaints.keep(|of| open.iter().any(|value| value.node == of));
-        let proofs = attributes.values(PROOF).await.unwrap_or_default();
+        let proofs = match attributes.values(PROOF).await {
+            Ok(proofs) => proofs,
+            Err(error) => {
+                // Without them an old line in Nova would be taken for the last word.
+                watcher.trouble(&error.to_string());
+                sleep(ATTRIBUTES).await;
+                continue;
+            }
+        };
         switched_on.hear(&shared, &cloud, &proofs).await;
         switched_on.let_return(&cloud, &wanted).await;
         for value in open {
@@ -342,7 +350,11 @@ async fn proof(
         }
         Recorded::Nothing(why) => return Err(format!("{why}; {}", evidence::ask(shared, cloud, host, node))),
     };
-    let Some(why) = alive::sign(shared, cloud, &proof, told).await else { return Ok(Some(proof)) };
+    let Some(why) = alive::sign(shared, cloud, &proof, told).await else {
+        // Asking takes its time, and it may have been switched on meanwhile.
+        let path = shared.config.files.proofs();
+        return proofs::current(path, host.clone()).await.map_err(|trouble| trouble.why);
+    };
     info!(%host, "what was asked for while it was off is over: {why}");
     proofs::end(shared.config.files.proofs(), host.clone(), begun).await.map_err(|trouble| trouble.why)?;
     Ok(None)

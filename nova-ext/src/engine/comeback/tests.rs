@@ -456,3 +456,38 @@ fn one_that_somebody_else_switches_on_returns_all_the_same() {
     world.run(300);
     assert_eq!(world.did("c1"), ["force up", "canary", "enable", "forget"]);
 }
+
+/// A fencing writes the record as a report does.
+#[test]
+fn what_others_write_into_the_record_is_no_report() {
+    let mut fake = Fake::fenced();
+    fake.starts = Duration::from_secs(7200);
+    let now = Duration::from_secs(100);
+    let mut comebacks = Comebacks::new(RULES);
+    let wanted =
+        Wanted { host: host("c1"), incident: IncidentId::new_random(), power_on: false, by: "ann".into() };
+    comebacks.handle(Happened::Wanted(wanted), now);
+    let before = fake.state(now);
+    let later = |by: u64| before.read.after(Duration::from_secs(by));
+    let read = |by: u64, state: ServiceState| ServiceState { read: later(by), ..state };
+    let fenced = ServiceState {
+        reason: Some("nova-ha: off, again".into()),
+        updated: Some(later(1)),
+        ..before.clone()
+    };
+    let mut told = Vec::new();
+    let readings = [before.clone(), read(2, fenced.clone()), read(4, fenced.clone())];
+    for (n, state) in readings.into_iter().enumerate() {
+        let now = now + Duration::from_secs(2) * u32::try_from(n).unwrap();
+        told.extend(comebacks.handle(Happened::Service(host("c1"), Ok(state)), now));
+        told.extend(comebacks.handle(Happened::Tick, now));
+    }
+    let asks_on = |told: &[Do]| told.iter().any(|order| matches!(order, Do::ReadOpen(_) | Do::ForceUp(..)));
+    assert!(!asks_on(&told), "{told:?}");
+    // A report leaves all else as it is.
+    let reported = ServiceState { updated: Some(later(5)), ..read(6, fenced) };
+    let now = now + Duration::from_secs(6);
+    let mut told = comebacks.handle(Happened::Service(host("c1"), Ok(reported)), now);
+    told.extend(comebacks.handle(Happened::Tick, now));
+    assert!(asks_on(&told), "{told:?}");
+}

@@ -138,6 +138,29 @@ fn a_request_that_nova_refuses_after_the_host_is_back_holds_nothing_up() {
 }
 
 #[test]
+fn a_request_that_does_not_reach_nova_after_the_host_is_back_holds_nothing_up() {
+    for fault in [Fault::NotSent, Fault::Busy] {
+        let mut world = world(40, true);
+        let is_back = std::rc::Rc::new(std::cell::Cell::new(false));
+        let faulty = std::rc::Rc::clone(&is_back);
+        world.faults = Box::new(move |_, action| {
+            (faulty.get() && matches!(action, Action::Post { .. })).then_some(fault)
+        });
+        world.request("c1");
+        world.run_until(HOUR, |world| world.posts.len() >= 5);
+        assert!(count_posting(&world) > world.posts.len(), "some are on their way");
+        is_back.set(true);
+        world.forced_down.remove(&host("c1"));
+        world.input(Input::PoweredOn { host: host("c1"), since: Stamp::now() });
+        world.run(HOUR);
+        let context = format!("{fault:?}");
+        assert!(world.count(|event| matches!(event, Event::Refused { .. })) > 0, "{context}");
+        check_nothing_left(&world, &context);
+        assert_eq!(ended(&world), [Outcome::CameBack], "{context}");
+    }
+}
+
+#[test]
 fn where_nova_takes_the_host_for_up_it_is_looked_at_before_nova_is_told_again() {
     for back in [true, false] {
         let mut world = world(40, true);
