@@ -12,7 +12,7 @@ use tracing::{info, warn};
 
 use super::watchers::Watcher;
 use super::{Shared, controller, elsewhere, follow, hooks, proofs};
-use crate::cloud::{Cloud, MigrationQuery, MigrationStatus, OURS, ServiceChange};
+use crate::cloud::{Cloud, MigrationQuery, MigrationStatus, OURS, Service, ServiceChange};
 use crate::engine::Trouble;
 use crate::engine::comeback::{Comebacks, Do, Happened, Rules, ServiceState, Wanted};
 use crate::engine::run::Order;
@@ -103,6 +103,13 @@ fn standing(shared: &Shared) -> Vec<Happened> {
     vec![Happened::Evacuating(evacuating), Happened::Quarantined(quarantined)]
 }
 
+/// Whether we have disabled it, and it has not returned since; it may have been forced up already, by an engine that did
+/// not come to the rest.
+fn is_left_behind(service: &Service) -> bool {
+    let ours = service.disabled_reason.as_deref().is_some_and(|reason| reason.starts_with(OURS));
+    ours && (service.forced_down || !service.status_enabled)
+}
+
 /// Hosts that we have disabled and forced down, whoever of the controllers it was.
 async fn left_behind(cloud: &Cloud, shared: &Shared) -> Vec<Happened> {
     let services = match cloud.compute_services().await {
@@ -119,10 +126,9 @@ async fn left_behind(cloud: &Cloud, shared: &Shared) -> Vec<Happened> {
         node(shared, host).is_some_and(asked) && device(shared, host).is_ok()
     };
     let status = shared.status.borrow().clone();
-    let ours = |reason: &Option<String>| reason.as_deref().is_some_and(|reason| reason.starts_with(OURS));
     services
         .into_iter()
-        .filter(|service| service.forced_down && ours(&service.disabled_reason))
+        .filter(is_left_behind)
         .filter(|service| !status.incidents.iter().any(|one| one.host == service.host))
         .map(|service| {
             let by = "the engine, which found it in Nova".into();
@@ -453,6 +459,26 @@ mod tests {
         let Some(Happened::Enabled(_, Err(trouble))) = happened else { panic!("{happened:?}") };
         assert!(trouble.why.contains("cannot be told"), "{}", trouble.why);
         assert_eq!(puts(&fake), 0);
+    }
+
+    #[test]
+    fn one_that_an_engine_has_let_back_by_half_is_found() {
+        let service = |forced_down, status_enabled, reason: &str| Service {
+            id: "69fdce77-581d-44b8-813d-3e451870fb45".parse().unwrap(),
+            binary: "nova-compute".into(),
+            host: host("c1"),
+            zone: None,
+            status_enabled,
+            disabled_reason: Some(reason.to_owned()),
+            up: true,
+            forced_down,
+            updated_at: None,
+        };
+        assert!(is_left_behind(&service(true, false, "nova-ha: off")));
+        assert!(is_left_behind(&service(false, false, "nova-ha: off")));
+        assert!(!is_left_behind(&service(false, true, "nova-ha: off")));
+        assert!(!is_left_behind(&service(false, false, "disk swap, ann")));
+        assert!(!is_left_behind(&service(true, false, "disk swap, ann")));
     }
 
     #[test]
