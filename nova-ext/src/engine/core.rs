@@ -162,7 +162,12 @@ impl Engine {
                 Event::Quarantined { host, why: "it failed too often, as another controller has seen".into() }
             }
             Some(Changed::Released) => Event::Released { host, by: "another controller".into() },
-            None => return,
+            // With what failed here it may be too often.
+            None => {
+                let Shared { flapping, policy, now, .. } = &mut self.shared;
+                let Some(why) = flapping.judge(&host, now.wall, &policy.gates) else { return };
+                Event::Quarantined { host, why }
+            }
         };
         self.shared.record(IncidentId::new_random(), event);
     }

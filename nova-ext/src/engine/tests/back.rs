@@ -1,6 +1,7 @@
 //! Hosts whose proof ends, is renewed, or cannot be told in the middle of it.
 
 use super::*;
+use crate::engine::flapping::Record;
 use crate::engine::journal::Entry;
 use crate::ids::IncidentId;
 
@@ -198,6 +199,19 @@ fn the_end_of_one_that_came_back_is_not_the_next_ones() {
     assert!(world.engine.shared.off.contains(&host("c1")));
     world.run(HOUR);
     world.check_all_well("again");
+}
+
+#[test]
+fn failures_that_another_controller_tells_of_late_count_with_the_last_one() {
+    let mut world = world(2, true);
+    world.request("c1");
+    world.run(Duration::from_secs(1));
+    assert!(world.engine.quarantine().is_empty());
+    let at = |millis| (World::time(Duration::from_millis(millis)).wall, None);
+    let record = Record { quarantined: false, changed: None, failures: vec![at(500), at(600)] };
+    world.input(Input::Failures { host: host("c1"), record });
+    assert!(world.engine.quarantine().contains(&host("c1")));
+    assert_eq!(world.count(|event| matches!(event, Event::Quarantined { .. })), 1);
 }
 
 #[test]
