@@ -117,8 +117,13 @@ impl Engine {
         let Request { host, incident, proof, by } = request;
         let open = self.incidents.iter_mut().find(|one| one.host == host && one.is_on());
         if let Some(one) = open {
-            one.renew(proof, &mut self.shared);
-            return Answer::Already(one.id);
+            if one.id == incident {
+                one.remembered = None;
+            }
+            one.renew(proof.clone(), &mut self.shared);
+            if one.is_on() {
+                return Answer::Already(one.id);
+            }
         }
         if let Some((_, outcome)) = self.shared.ended.iter().find(|(ended, _)| *ended == incident) {
             return Answer::Ended(*outcome);
@@ -284,7 +289,14 @@ impl Engine {
     fn fire(&mut self, timer: Timer) {
         let down = self.down();
         match timer {
-            Timer::Phase(incident) => self.with(incident, |one, shared| one.step(down, shared)),
+            Timer::Phase(incident) => {
+                let host = self.incidents.iter().find(|one| one.id == incident).map(|one| one.host.clone());
+                let unsettled = |one: &Incident| {
+                    one.id != incident && Some(&one.host) == host.as_ref() && one.is_unsettled()
+                };
+                let unsettled = self.incidents.iter().any(unsettled);
+                self.with(incident, |one, shared| one.step(down, unsettled, shared));
+            }
             Timer::Rows(incident) => self.with(incident, Incident::read_rows),
             Timer::Pause(incident, server) => {
                 self.with(incident, |one, shared| one.pause_over(server, shared));

@@ -8,10 +8,10 @@ use serde::Serialize;
 
 use super::gates;
 use super::journal::{Event, Gate, Outcome, Verdict};
-use super::server::{Progress, Way};
+use super::server::{Progress, Stage, Way};
 use super::shared::{Shared, Timer};
 use super::values::{Action, Mono, Point, Read, ServiceView};
-use crate::ids::{HostName, IncidentId, ServerId};
+use crate::ids::{HostName, IncidentId, ProofId, ServerId};
 use crate::proof::FenceProof;
 
 /// Between looks at a gate that holds.
@@ -102,6 +102,8 @@ pub(super) struct Incident {
     pub(super) proof_due: Mono,
     pub(super) proof_busy: bool,
     pub(super) came_back: bool,
+    /// The proofs of which an earlier engine knew, until the first one is seen here.
+    pub(super) remembered: Option<BTreeSet<ProofId>>,
     pub(super) newest: i64,
 }
 
@@ -133,6 +135,7 @@ impl Incident {
             proof_due: now,
             proof_busy: false,
             came_back: false,
+            remembered: None,
             newest: i64::MIN,
         }
     }
@@ -140,6 +143,13 @@ impl Incident {
     /// Whether it still asks for servers of its host.
     pub(super) fn is_on(&self) -> bool {
         self.phase != Phase::Ended && !self.came_back
+    }
+
+    /// Whether Nova may still get a request that it has not confirmed.
+    pub(super) fn is_unsettled(&self) -> bool {
+        self.ways
+            .values()
+            .any(|way| matches!(way.stage, Stage::Posting { .. } | Stage::Flying { heard: false, .. }))
     }
 
     pub(super) fn summary(&self) -> Summary {
@@ -162,7 +172,8 @@ impl Incident {
     }
 
     /// Does what the phase asks for next.
-    pub(super) fn step(&mut self, down: usize, shared: &mut Shared) {
+    /// `unsettled`: requests of an earlier incident of this host may still be on their way.
+    pub(super) fn step(&mut self, down: usize, unsettled: bool, shared: &mut Shared) {
         if self.busy {
             return;
         }
@@ -191,6 +202,12 @@ impl Incident {
             Phase::ReadingService | Phase::ForcingDown => {
                 self.busy = true;
                 shared.out.push(Action::ReadService { incident, host });
+            }
+            // Nova would not show them yet, and they would be asked for twice.
+            Phase::Inventory if unsettled => {
+                let why = "requests of the host's last incident may still be on their way".to_owned();
+                self.hold(Gate::Cloud, why, shared);
+                shared.at(GATE, Timer::Phase(incident));
             }
             Phase::Inventory => {
                 self.busy = true;

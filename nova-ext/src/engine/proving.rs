@@ -73,6 +73,14 @@ impl Incident {
 
     /// Takes over a proof that is newer, or the first.
     pub(super) fn renew(&mut self, proof: FenceProof, shared: &mut Shared) {
+        if self.remembered.take().is_some_and(|known| self.planned && !known.contains(&proof.id())) {
+            // The plan is of a failure that is over, whoever has dealt with it.
+            self.host_is_back(
+                "it was proven off anew while no engine saw it: that is another failure",
+                shared,
+            );
+            return;
+        }
         if self.proof.as_ref().is_none_or(|known| known.id() != proof.id()) {
             shared.record(self.id, Event::proved(&proof));
             self.proof_since = shared.now.mono;
@@ -105,6 +113,16 @@ impl Incident {
         self.proof = None;
         shared.off.remove(&self.host);
         shared.record(self.id, Event::ProofEnded { host: self.host.clone(), why: why.to_owned() });
+        self.finish_without_proof(shared);
+    }
+
+    /// Goes on with one whose host an earlier engine has seen come back.
+    pub(super) fn is_back_already(&mut self, shared: &mut Shared) {
+        self.came_back = true;
+        self.finish_without_proof(shared);
+    }
+
+    fn finish_without_proof(&mut self, shared: &mut Shared) {
         let waiting: Vec<ServerId> = self
             .ways
             .iter()

@@ -3,7 +3,7 @@
 //! Nothing in the journal is taken for the present: a proof is looked for again, the host's service is read again, and
 //! a server whose request may have been sent is in flight until migrations, read now, say otherwise.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use super::core::Engine;
@@ -13,7 +13,7 @@ use super::journal::{Entry, Event, Outcome};
 use super::server::{Judgement, Known, Stage, Way};
 use super::shared::Timer;
 use super::values::{Action, Mono, Now, RowState};
-use crate::ids::{HostName, IncidentId, ServerId};
+use crate::ids::{HostName, IncidentId, ProofId, ServerId};
 use crate::plan::Move;
 
 /// What a journal says.
@@ -33,6 +33,10 @@ struct Story {
     index: BTreeMap<ServerId, usize>,
     left_out: u32,
     newest: Option<i64>,
+    /// What has proven it.
+    proofs: BTreeSet<ProofId>,
+    /// The host was on again.
+    came_back: bool,
 }
 
 /// What is told of a server.
@@ -61,7 +65,12 @@ pub fn past<'a>(entries: impl IntoIterator<Item = &'a Entry>) -> Past {
                 past.order.push(*incident);
                 past.flapping.failed(*incident, host, *at);
             }
-            Event::Proved { proof, .. } => past.flapping.proved(*incident, *proof),
+            Event::Proved { proof, .. } => {
+                past.flapping.proved(*incident, *proof);
+                if let Some(story) = past.incidents.get_mut(incident) {
+                    story.proofs.insert(*proof);
+                }
+            }
             Event::Ended { outcome, .. } => {
                 past.incidents.remove(incident);
                 past.ended.push((*incident, *outcome));
@@ -85,6 +94,7 @@ impl Story {
                 self.left_out = *left_out;
                 self.newest = Some(*newest_migration);
             }
+            Event::ProofEnded { .. } => self.came_back = true,
             // A plan that was not finished is made again: nothing is left of it.
             Event::Resumed { .. } if self.newest.is_none() => {
                 self.servers.clear();
@@ -210,8 +220,14 @@ impl Engine {
     fn remember(&mut self, id: IncidentId, host: HostName, story: Story) -> Incident {
         let shared = &mut self.shared;
         let mut incident = Incident::new(id, host, None, shared.now.mono);
+        incident.remembered = Some(story.proofs);
         // Without a finished plan nothing was asked for: it is made anew.
-        let Some(newest) = story.newest else { return incident };
+        let Some(newest) = story.newest else {
+            if story.came_back {
+                incident.is_back_already(shared);
+            }
+            return incident;
+        };
         incident.planned = true;
         incident.newest = newest;
         incident.left_out = story.left_out;
@@ -244,6 +260,9 @@ impl Engine {
             } else {
                 incident.admit(server, way, shared);
             }
+        }
+        if story.came_back {
+            incident.is_back_already(shared);
         }
         incident
     }

@@ -2,8 +2,8 @@
 //! waits.
 
 use std::collections::BTreeSet;
-use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
+use std::sync::{LazyLock, Mutex};
 
 use super::*;
 use crate::engine::flapping::Record;
@@ -12,6 +12,9 @@ use crate::engine::values::{ControlPlane, Look, Request, Row, ServiceView};
 use crate::ids::ServiceId;
 use crate::plan::{Flavor, Inventory, Power, Server, VmState};
 use crate::policy::{Mode, Policy};
+
+/// That `c1` is off.
+static PROOF: LazyLock<FenceProof> = LazyLock::new(|| proof("c1"));
 
 #[derive(Default)]
 struct Guests {
@@ -139,8 +142,8 @@ impl Compute for Small {
 struct Off;
 
 impl Proofs for Off {
-    async fn current(&self, host: &HostName) -> Read<Option<FenceProof>> {
-        Ok(Some(proof(host.as_str())))
+    async fn current(&self, _: &HostName) -> Read<Option<FenceProof>> {
+        Ok(Some(PROOF.clone()))
     }
 }
 
@@ -151,7 +154,7 @@ fn settings() -> Settings {
 fn request(id: IncidentId) -> (Order, oneshot::Receiver<Answer>, oneshot::Receiver<Outcome>) {
     let (taken, is_taken) = oneshot::channel();
     let (ended, has_ended) = oneshot::channel();
-    let request = Request { host: host("c1"), incident: id, proof: proof("c1"), by: "test".into() };
+    let request = Request { host: host("c1"), incident: id, proof: PROOF.clone(), by: "test".into() };
     let seen = Event::Detected { host: host("c1"), seen: Stamp::now(), by: "the cluster".into() };
     let story = vec![Entry::new(Stamp::now(), id, seen)];
     (Order::Request { request, story, taken, ended }, is_taken, has_ended)

@@ -202,6 +202,58 @@ fn the_end_of_one_that_came_back_is_not_the_next_ones() {
 }
 
 #[test]
+fn what_came_back_before_the_engine_died_stays_so() {
+    for n in [5, 20] {
+        let mut world = world(60, true);
+        world.request("c1");
+        world.run_until(HOUR, |world| world.posts.len() >= n);
+        world.input(Input::PoweredOn { host: host("c1"), since: Stamp::now() });
+        let asked = count_posting(&world);
+        // The same host fails again before the next engine begins.
+        world.restart(true);
+        world.proofs.clear();
+        let Answer::TakenUp(_) = world.request("c1") else { panic!("it is new") };
+        world.run(HOUR);
+        assert!(count_posting(&world) > asked);
+        world.check_all_well("again");
+        assert_eq!(ended(&world), [Outcome::CameBack, Outcome::Complete]);
+    }
+}
+
+/// Another controller has ended the first incident, and its host has failed again with other servers.
+#[test]
+fn an_old_journal_is_not_taken_for_a_new_failure() {
+    for pause in [0, 600] {
+        let mut world = world(40, true);
+        world.request("c1");
+        world.run_until(HOUR, |world| world.posts.len() >= 10);
+        world.proofs.clear();
+        world.populate("c1", 40..45);
+        world.drift(Duration::from_secs(pause));
+        world.restart(true);
+        let Answer::TakenUp(_) = world.request("c1") else { panic!("it is new") };
+        world.run(HOUR);
+        world.check_all_well("again");
+        assert!(world.guests.values().all(|guest| guest.host != host("c1")));
+        assert_eq!(world.doubled, []);
+        assert!(ended(&world).contains(&Outcome::CameBack), "{:?}", ended(&world));
+    }
+}
+
+/// Nobody asks: the look for the proof finds the new one.
+#[test]
+fn an_old_journal_ends_when_a_new_proof_is_found() {
+    let mut world = world(40, true);
+    world.request("c1");
+    world.run_until(HOUR, |world| world.posts.len() >= 10);
+    world.proofs.clear();
+    world.restart(true);
+    world.run(Duration::from_secs(300));
+    assert_eq!(ended(&world), [Outcome::CameBack]);
+    check_nothing_left(&world, "proven anew");
+}
+
+#[test]
 fn failures_that_another_controller_tells_of_late_count_with_the_last_one() {
     let mut world = world(2, true);
     world.request("c1");
