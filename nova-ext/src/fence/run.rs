@@ -136,7 +136,7 @@ struct Work {
     stamps: Vec<Stamp>,
     /// Logging in while the power goes off.
     cloud: Option<JoinHandle<Result<Cloud, String>>>,
-    /// Whether the host's nova-compute is silent, if its watchdog may have to show that it is off.
+    /// Whether the host is silent, if its watchdog may have to show that it is off.
     silence: Option<Silence>,
 }
 
@@ -228,7 +228,8 @@ impl Work {
         let watchdog = fence.watchdog.filter(|_| run_by_fencer());
         let ways = Ways::others(within, watchdog.and_then(|watchdog| watchdog.due().ok()));
         if let Some(watchdog) = watchdog.filter(|_| ways.awaits_watchdog()) {
-            self.silence = Some(Silence::begin(watchdog, &self.host, &self.scene.told, &self.scene.config));
+            let Scene { told, config, .. } = &self.scene;
+            self.silence = Some(Silence::begin(watchdog, &self.host, &self.node, told, config));
         }
         ways
     }
