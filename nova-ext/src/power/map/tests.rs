@@ -149,6 +149,61 @@ fn one_board_under_two_drivers_is_one_board() {
 }
 
 #[test]
+fn one_device_that_is_written_in_two_ways_is_one_device() {
+    let of = |host: &str, entry: &str| format!("[host.{host}]\npassword = \"p\"\n{entry}\n");
+    let ipmi = |address: &str| format!("driver = \"ipmi\"\naddress = \"{address}\"");
+    let redfish = |address: &str, system: &str| {
+        format!("driver = \"redfish\"\nuser = \"u\"\naddress = \"{address}\"\nsystem = \"{system}\"")
+    };
+    let agent = |name: &str, parameters: &str| {
+        format!("driver = \"agent\"\nagent = \"{name}\"\nparameters = {{ {parameters} }}")
+    };
+    for (one, other, device) in [
+        (redfish("bmc", "1"), redfish("bmc", "/redfish/v1/Systems/1"), "redfish bmc system 1"),
+        (redfish("bmc", "/redfish/v1/Systems/1/"), redfish("BMC.", "1"), "redfish bmc system 1"),
+        (ipmi("bmc-1"), ipmi("BMC-1."), "ipmi bmc-1"),
+        (ipmi("2001:db8::1"), ipmi("[2001:DB8:0::0:1]:623"), "ipmi 2001:db8::1"),
+        (ipmi("[2001:db8::1]:9001"), ipmi("[2001:DB8:0::1]:9001"), "ipmi [2001:db8::1]:9001"),
+        (ipmi("192.0.2.1"), ipmi("::ffff:192.0.2.1"), "ipmi 192.0.2.1"),
+        (
+            agent("fence_apc", "ip = \"pdu\", plug = \"7\""),
+            agent("fence_apc", "ip = \"pdu\", port = \"7\""),
+            "agent pdu outlet 7",
+        ),
+        (
+            agent("fence_apc", "ip = \"pdu\", plug = \"7\""),
+            agent("fence_apc_snmp", "ipaddr = \"PDU.\", plug = \"7\""),
+            "agent pdu outlet 7",
+        ),
+        (
+            agent("fence_virt", "port = \"vm\""),
+            agent("/usr/sbin/fence_virt", "port = \"vm\""),
+            "agent fence_virt vm",
+        ),
+        (
+            agent("fence_idrac", "ip = \"bmc\""),
+            agent("/usr/sbin/fence_idrac", "ip = \"bmc.\""),
+            "agent fence_idrac bmc",
+        ),
+    ] {
+        let text = of("a", &one) + &of("b", &other);
+        let error = load(&text).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(&format!("a and b both have the device {device}.")), "{text}\n{error}");
+    }
+    for (one, other) in [
+        (redfish("bmc", "/redfish/v1/Systems/1"), redfish("bmc", "/redfish/v1/Systems/11")),
+        (ipmi("[2001:db8::1]:9001"), ipmi("[2001:db8::1]:9002")),
+        (agent("fence_apc", "ip = \"pdu\", plug = \"7\""), agent("fence_apc", "ip = \"pdu\", port = \"8\"")),
+        // What has no address is told apart by its agent.
+        (agent("fence_virt", "port = \"7\""), agent("fence_aws", "port = \"7\"")),
+        (agent("/opt/a/fence_x", ""), agent("/opt/b/fence_x", "")),
+    ] {
+        let text = of("a", &one) + &of("b", &other);
+        assert!(load(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn a_host_is_found_by_the_name_of_its_node() {
     let map = load(TWO).unwrap();
     let listed = |nova: &str, node: &str, power: Option<&str>| crate::config::Host {
