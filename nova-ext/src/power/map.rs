@@ -12,9 +12,11 @@ mod entry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::{Device, PowerError, confirm};
 use crate::config::Names;
@@ -25,6 +27,18 @@ pub use entry::{Driver, Entry};
 
 /// Where the file is, unless the configuration says otherwise.
 pub const FILE: &str = "/etc/pcmk-remote/power.toml";
+
+/// Devices that can be asked at the same time at all.
+const MOST_AT_ONCE: usize = 4096;
+
+/// How devices are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Each for so long.
+    pub within: Duration,
+    /// So many of them at a time.
+    pub at_once: usize,
+}
 
 /// The devices of all hosts.
 #[derive(Debug)]
@@ -279,36 +293,41 @@ impl Map {
         }
     }
 
-    /// The same, and asks each device for its power: `at_once` of them at a time, each for so long.
+    /// The same, and asks each device for its power.
     pub async fn validate_live(
         &self,
         nova: Option<(&Names, &BTreeSet<HostName>)>,
-        within: Duration,
-        at_once: usize,
+        boards: Pace,
+        agents: Pace,
     ) -> Vec<Finding> {
         let mut found = self.validate(nova);
-        for some in found.chunks_mut(at_once.max(1)) {
-            let mut asked = tokio::task::JoinSet::new();
-            for (number, finding) in some.iter().enumerate() {
-                if finding.severity == Severity::Error {
-                    continue;
-                }
-                if let Ok(mut device) = self.device(&finding.host) {
-                    asked.spawn(async move { (number, confirm::status(device.as_mut(), within).await) });
-                }
+        let [board_places, agent_places] =
+            [boards, agents].map(|pace| Arc::new(Semaphore::new(pace.at_once.clamp(1, MOST_AT_ONCE))));
+        let mut asked = tokio::task::JoinSet::new();
+        for (number, finding) in found.iter().enumerate() {
+            if finding.severity == Severity::Error {
+                continue;
             }
-            while let Some(answer) = asked.join_next().await {
-                let Ok((number, answer)) = answer else { continue };
-                let Some(finding) = some.get_mut(number) else { continue };
-                match answer {
-                    Ok(outcome) if finding.severity == Severity::Ok => {
-                        finding.text = format!("it reads {}", outcome.state);
-                    }
-                    Ok(outcome) => finding.text = format!("it reads {}; {}", outcome.state, finding.text),
-                    Err(error) => {
-                        finding.severity = Severity::Error;
-                        finding.text = error.to_string();
-                    }
+            let Ok(mut device) = self.device(&finding.host) else { continue };
+            let is_agent = self.hosts.get(&finding.host).is_some_and(|entry| entry.driver == Driver::Agent);
+            let (pace, places) = if is_agent { (agents, &agent_places) } else { (boards, &board_places) };
+            let places = Arc::clone(places);
+            asked.spawn(async move {
+                let _place = places.acquire().await;
+                (number, confirm::status(device.as_mut(), pace.within).await)
+            });
+        }
+        while let Some(answer) = asked.join_next().await {
+            let Ok((number, answer)) = answer else { continue };
+            let Some(finding) = found.get_mut(number) else { continue };
+            match answer {
+                Ok(outcome) if finding.severity == Severity::Ok => {
+                    finding.text = format!("it reads {}", outcome.state);
+                }
+                Ok(outcome) => finding.text = format!("it reads {}; {}", outcome.state, finding.text),
+                Err(error) => {
+                    finding.severity = Severity::Error;
+                    finding.text = error.to_string();
                 }
             }
         }

@@ -304,8 +304,40 @@ async fn a_device_that_nobody_answers_for_is_found() {
     let text =
         TWO.replace("\"192.0.2.1\"", &format!("\"{address}\"")).replace("192.0.2.2:8443", "127.0.0.1:1");
     let map = load(&text).unwrap();
-    let found = map.validate_live(None, Duration::from_millis(300), 8).await;
+    let pace = Pace { within: Duration::from_millis(300), at_once: 8 };
+    let found = map.validate_live(None, pace, pace).await;
     assert!(found[0].text.contains("does not answer"), "{found:?}");
     assert!(found[1].text.contains("cannot be reached"), "{found:?}");
     assert!(found.iter().all(|finding| finding.severity == Severity::Error));
+}
+
+#[tokio::test]
+async fn agents_are_asked_at_their_own_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fence_slow");
+    let lock = folder.path().join("lock").display().to_string();
+    // Says so if another one runs at the same time.
+    let script = format!(
+        "#!/bin/sh\ncat >/dev/null\nmkdir {lock} || exit 1\nsleep 0.3\nrmdir {lock}\necho Status: OFF\nexit 2\n"
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let of = |name: &str| {
+        let path = path.display();
+        format!(
+            "[host.{name}]\ndriver = \"agent\"\nagent = \"{path}\"\nparameters = {{ plug = \"{name}\" }}\n"
+        )
+    };
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let board = format!(
+        "[host.z]\ndriver = \"ipmi\"\naddress = \"{}\"\npassword = \"p\"\n",
+        silent.local_addr().unwrap()
+    );
+    let map = load(&(of("a") + &of("b") + &of("c") + &board)).unwrap();
+    let boards = Pace { within: Duration::from_millis(50), at_once: 8 };
+    let found = map.validate_live(None, boards, Pace { within: Duration::from_secs(20), at_once: 1 }).await;
+    for of in &found[..3] {
+        assert!(of.severity == Severity::Ok && of.text == "it reads off", "{found:?}");
+    }
+    assert!(found[3].text.contains("does not answer"), "{found:?}");
 }
