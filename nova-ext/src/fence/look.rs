@@ -40,9 +40,9 @@ pub(super) enum Status {
 pub(super) async fn status(scene: &Scene, say: &mut Say) -> Result<Status, String> {
     let plug = scene.told.plug.clone().unwrap_or_default();
     let host = scene.host(&plug, say).await?;
-    let device = device::device(&scene.told, scene.map.as_ref(), &scene.names, &host);
-    if let Some(mut device) = device.map_err(|error| error.to_string())? {
-        let outcome = power::status(device.as_mut(), scene.told.power_timeout).await;
+    let found = device::device(&scene.told, scene.map.as_ref(), &scene.names, &host);
+    if let Some(mut found) = found.map_err(|error| error.to_string())? {
+        let outcome = power::status(found.device.as_mut(), scene.told.power_timeout).await;
         return match outcome.map_err(|error| error.to_string())?.state {
             PowerState::On => Ok(Status::On),
             PowerState::Off => Ok(Status::Off),

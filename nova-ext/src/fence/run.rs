@@ -117,6 +117,8 @@ struct Work {
     host: HostName,
     node: NodeName,
     device: Option<Box<dyn Device>>,
+    /// From where the host's crash kernel may speak.
+    senders: Senders,
     queue: Queue,
     attributes: Attributes,
     incident: IncidentId,
@@ -141,7 +143,9 @@ struct Work {
 }
 
 impl Work {
-    fn new(scene: Scene, host: HostName, node: NodeName, device: Option<Box<dyn Device>>, at: Stamp) -> Self {
+    fn new(scene: Scene, host: HostName, node: NodeName, found: Option<device::Found>, at: Stamp) -> Self {
+        let named = found.as_ref().zip(scene.map.as_ref());
+        let senders = named.map(|(found, map)| map.kdump_senders(&found.name, &host)).unwrap_or_default();
         let queue = Queue::new(scene.config.files.queue());
         let keep = Keep::new(&scene.config);
         Self {
@@ -149,7 +153,8 @@ impl Work {
             scene,
             host,
             node,
-            device,
+            device: found.map(|found| found.device),
+            senders,
             queue,
             attributes: Attributes::new(Duration::from_secs(3)),
             incident: IncidentId::new_random(),
@@ -215,7 +220,7 @@ impl Work {
     fn ways(&mut self, within: Duration, say: &mut Say) -> Ways {
         let fence = self.scene.config.fence.clone();
         if self.device.is_some() {
-            let listens = self.kdump_senders().is_some_and(|senders| senders.has(&self.host));
+            let listens = self.senders.has(&self.host);
             let message =
                 if listens { Duration::from_secs(fence.kdump_wait_seconds) } else { Duration::ZERO };
             let (ways, warning) = Ways::own(within, message);
@@ -232,10 +237,6 @@ impl Work {
             self.silence = Some(Silence::begin(watchdog, &self.host, &self.node, told, config));
         }
         ways
-    }
-
-    fn kdump_senders(&self) -> Option<Senders> {
-        self.scene.map.as_ref().map(|map| map.kdump_senders(&self.scene.names, &self.host))
     }
 
     fn tell(&mut self, event: Event) {
@@ -271,9 +272,8 @@ impl Work {
     async fn prove(&mut self, way: Way, within: Duration, say: &mut Say) -> Input {
         let proven = match (way, self.device.as_deref_mut()) {
             (Way::Message, _) => {
-                let senders = self.kdump_senders().unwrap_or_default();
                 let heard =
-                    kdump_message(&senders, &self.host, within).await.map_err(|error| error.to_string());
+                    kdump_message(&self.senders, &self.host, within).await.map_err(|error| error.to_string());
                 heard.map(|proof| (proof, None)).inspect_err(|why| {
                     say.warning(format!(
                         "{}: no word of its crash kernel, so its power is switched off: {why}",

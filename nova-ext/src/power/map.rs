@@ -85,6 +85,16 @@ pub enum MapError {
         /// What there is.
         known: String,
     },
+    /// A name that the configuration does not mean for this host.
+    #[error("{path} has {name}, but by [[host]] of the configuration that is not the device of {host}", path = .path.display())]
+    Another {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        name: HostName,
+        /// The host.
+        host: HostName,
+    },
     /// A host that is off only if another one is.
     #[error("{host} shares its power device with {others}: switching it off would switch them off as well")]
     Shared {
@@ -230,30 +240,42 @@ impl Map {
         }
     }
 
-    /// What the map calls a host of Nova: what the configuration says, its name in Nova, or that of its node.
+    /// What the map calls a host of Nova: what the configuration says, and nothing else then; or its name in Nova, or that of
+    /// its node, unless the configuration calls another host so.
     pub fn name(&self, names: &Names, host: &HostName) -> Option<HostName> {
-        let configured = names.power(host).parse().ok();
+        if let Some(name) = names.power_of(host) {
+            return name.parse().ok().filter(|name| self.hosts.contains_key(name));
+        }
         let node = names.node(host).and_then(|node| node.as_str().parse().ok());
-        [configured, Some(host.clone()), node]
-            .into_iter()
-            .flatten()
-            .find(|name| self.hosts.contains_key(name))
+        let mut known = [Some(host.clone()), node].into_iter().flatten();
+        known.find(|name| self.hosts.contains_key(name) && !names.is_power_of_another(name.as_str(), host))
+    }
+
+    /// [`Map::name`]; the error says why there is none.
+    pub fn named(&self, names: &Names, host: &HostName) -> Result<HostName, MapError> {
+        if let Some(name) = self.name(names, host) {
+            return Ok(name);
+        }
+        let called = names.power_of(host).and_then(|name| name.parse().ok());
+        let called = called.unwrap_or_else(|| host.clone());
+        self.entry(&called)?;
+        Err(MapError::Another { path: self.path.clone(), name: called, host: host.clone() })
     }
 
     /// [`Map::device`] of a host of Nova.
     pub fn device_of(&self, names: &Names, host: &HostName) -> Result<Box<dyn Device>, MapError> {
-        self.device(&self.name(names, host).unwrap_or_else(|| host.clone()))
+        self.device(&self.named(names, host)?)
     }
 
     /// [`Map::own_device`] of a host of Nova.
     pub fn own_device_of(&self, names: &Names, host: &HostName) -> Result<Box<dyn Device>, MapError> {
-        self.own_device(&self.name(names, host).unwrap_or_else(|| host.clone()))
+        self.own_device(&self.named(names, host)?)
     }
 
-    /// The addresses from which the crash kernel of a host of Nova may speak.
-    pub fn kdump_senders(&self, names: &Names, host: &HostName) -> kdump::Senders {
+    /// The addresses from which the crash kernel of a host of Nova may speak, which has this name in the map.
+    pub fn kdump_senders(&self, name: &HostName, host: &HostName) -> kdump::Senders {
         let mut senders = kdump::Senders::default();
-        let entry = self.name(names, host).and_then(|name| self.hosts.get(&name));
+        let entry = self.hosts.get(name);
         for address in entry.iter().flat_map(|entry| &entry.kdump) {
             // What is ambiguous was refused when the map was read.
             let _ = senders.add(host, *address);

@@ -53,7 +53,7 @@ fn each_host_has_its_device() {
     assert!(!format!("{map:?}").contains("hunter2"));
     let message = [0x40, 0x2A, 0x30, 0x1B, 1, 0, 0, 0];
     let spoke = |host: &HostName| {
-        let senders = map.kdump_senders(&Names::default(), host);
+        let senders = map.kdump_senders(host, host);
         senders.proof("198.51.100.1".parse().unwrap(), &message, crate::stamp::Stamp::now())
     };
     assert_eq!(spoke(&host("compute-1")).unwrap().host(), &host("compute-1"));
@@ -226,7 +226,7 @@ fn a_host_is_found_by_the_name_of_its_node() {
     assert_eq!(map.device_of(&names, &two).unwrap().name(), "redfish 192.0.2.2:8443");
     // What it proves, it proves of the host that Nova knows.
     let message = [0x40, 0x2A, 0x30, 0x1B, 1, 0, 0, 0];
-    let spoke = map.kdump_senders(&names, &one).proof(
+    let spoke = map.kdump_senders(&host("compute-1"), &one).proof(
         "198.51.100.1".parse().unwrap(),
         &message,
         crate::stamp::Stamp::now(),
@@ -234,6 +234,36 @@ fn a_host_is_found_by_the_name_of_its_node() {
     assert_eq!(spoke.unwrap().host(), &one);
     let nova = [one, two].into();
     assert!(map.validate(Some((&names, &nova))).iter().all(|finding| finding.severity != Severity::Error));
+}
+
+#[test]
+fn a_host_has_no_device_that_the_configuration_gives_to_another() {
+    let map = load(TWO).unwrap();
+    let listed = |nova: &str, node: &str, power: Option<&str>| crate::config::Host {
+        nova: host(nova),
+        node: node.parse().unwrap(),
+        power: power.map(str::to_owned),
+    };
+    let names = Names::new(&[
+        listed("c1", "n1", Some("compute-2")),
+        listed("c2", "compute-2", None),
+        listed("compute-1", "n3", Some("bmc-3")),
+        listed("c4", "compute-1", None),
+    ])
+    .unwrap();
+    let why = |name: &str| map.own_device_of(&names, &host(name)).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(map.name(&names, &host("c1")), Some(host("compute-2")));
+    // By its node, and by its name.
+    for taken in ["c2", "compute-2"] {
+        assert_eq!(map.name(&names, &host(taken)), None);
+    }
+    assert!(why("compute-2").contains("that is not the device of compute-2"), "{}", why("compute-2"));
+    assert!(why("c2").contains("has no host c2"), "{}", why("c2"));
+    // What the configuration says is missing: nothing else will do.
+    assert_eq!(map.name(&names, &host("compute-1")), None);
+    assert!(why("compute-1").contains("has no host bmc-3"), "{}", why("compute-1"));
+    // Nobody else's then.
+    assert_eq!(map.name(&names, &host("c4")), Some(host("compute-1")));
 }
 
 #[test]
