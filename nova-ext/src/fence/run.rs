@@ -1,5 +1,7 @@
 //! The agent at work: what [`decide`](super::decide) says is done here.
 
+mod note;
+
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -14,10 +16,10 @@ use super::told::{Record, Told};
 use super::{Action, device, earlier, host};
 use crate::cloud::Cloud;
 use crate::config::{Config, NameError, Names};
-use crate::engine::journal::{Entry, Event};
+use crate::engine::journal::Event;
 use crate::handover::{
-    AttributeError, Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Value, Wish, asks,
-    on_since, power_wish, value_of,
+    AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Queue, Request, Value, Wish, on_since,
+    power_wish, value_of,
 };
 use crate::hooks::{Hooks, Occasion, Point, must_failed};
 use crate::ids::{HostName, IncidentId, NodeName};
@@ -26,6 +28,7 @@ use crate::power::{self, Device, Map};
 use crate::proof::FenceProof;
 use crate::proof::kdump::Senders;
 use crate::stamp::Stamp;
+use note::Note;
 
 /// What a call has around it.
 pub(super) struct Scene {
@@ -126,6 +129,8 @@ struct Work {
     keep: Keep,
     /// The proof as a signed line.
     proof: Option<String>,
+    /// Whether it is in the ledger.
+    in_ledger: bool,
     /// When the proof was ended.
     ended: Option<Stamp>,
     /// Whether the other controllers know that.
@@ -160,6 +165,7 @@ impl Work {
             incident: IncidentId::new_random(),
             at,
             proof: None,
+            in_ledger: false,
             ended: None,
             on_told: false,
             asks: Evacuate::Wanted,
@@ -261,7 +267,7 @@ impl Work {
             Act::Hooks(point, within) => Input::HooksDone(self.hooks(point, within, say).await),
             Act::Mark(within) => Input::Marked(self.mark(within, proof).await),
             Act::Note { open, working, power_on, within } => {
-                Input::Noted(self.note(open, working, power_on, proof, within, say).await)
+                self.note(Note { open, working, power_on, within }, proof, say).await
             }
             Act::Announce(within) => Input::Announced(self.announce(within).await),
             // The caller's.
@@ -450,64 +456,6 @@ impl Work {
         }
         let left = until.saturating_duration_since(Instant::now());
         timeout(left, self.scene.connect()).await.map_err(|_| late)?
-    }
-
-    async fn note(
-        &mut self,
-        open: Option<String>,
-        working: bool,
-        power_on: bool,
-        proof: Option<&FenceProof>,
-        within: Duration,
-        say: &mut Say,
-    ) -> Result<(), String> {
-        self.power_on = power_on;
-        let marked = open.map_or(Marked::Done, |why| Marked::Open { why });
-        self.asks = asks(self.scene.told.evacuates, &marked, power_on);
-        let until = Instant::now() + within;
-        let wish = if self.scene.told.action == Action::On { Wish::Return } else { Wish::Evacuate };
-        let queued = self.queued(within).await?;
-        let mut same_host = queued.iter().filter(|it| it.host == self.host);
-        if let Some(same) = same_host.clone().find(|it| it.wish == wish) {
-            // Asked for before and not finished: the same incident.
-            self.incident = same.id;
-        }
-        // Whoever fences does not want the host back, whatever was wanted before.
-        let superseded =
-            same_host.find(|it| wish == Wish::Evacuate && it.wish == Wish::Return).map(|it| it.id);
-        let entries = self.story.iter().zip(&self.stamps);
-        let request = Request {
-            id: self.incident,
-            wish,
-            // Of a wish for its return: not before the proof has ended, for what ended before that is another one.
-            at: self.ended.unwrap_or(self.at),
-            by: format!("fence_nova on {}", this_node()),
-            node: self.node.clone(),
-            host: self.host.clone(),
-            proof: self.proof.clone(),
-            marked,
-            power_on,
-            evacuates: self.scene.told.evacuates,
-            shared_storage: self.scene.told.shared_storage,
-            not_before: working.then(|| Stamp::now().after(self.scene.told.nova_timeout + super::HAND_OVER)),
-            story: entries.map(|(event, at)| Entry::new(*at, self.incident, event.clone())).collect(),
-        };
-        let left = until.saturating_duration_since(Instant::now());
-        let queue = self.queue.clone();
-        let put = move || {
-            queue.put(&request)?;
-            superseded.map_or(Ok(()), |id| queue.remove(id))
-        };
-        let put = on_disk(left, move || put().map_err(|error| error.to_string())).await;
-        if working && let Some(proof) = proof.cloned() {
-            let ledger = self.keep.ledger();
-            let left = until.saturating_duration_since(Instant::now());
-            if let Err(why) = on_disk(left, move || keep::record(&ledger, &proof)).await {
-                // The request has it too.
-                say.warning(format!("the proof is not in the ledger: {why}"));
-            }
-        }
-        put
     }
 
     async fn queued(&self, within: Duration) -> Result<Vec<Request>, String> {
