@@ -437,6 +437,9 @@ mod tests {
         );
         let none = wrong("[fence]\nwatchdog = { timeout_secs = 0, margin_secs = 30 }\n");
         assert!(none.starts_with("line 2: a watchdog's timeout is at least 1 s"), "{none}");
+        let seldom =
+            wrong("[fence.watchdog]\ntimeout_secs = 5\nmargin_secs = 10\nreport_interval_secs = 60\n");
+        assert!(seldom.starts_with("line 1: a watchdog of 5 s") && seldom.contains("65 s"), "{seldom}");
         assert!(wrong("[cloud]\nfiles = \"/a\"\n").contains("unknown variant `files`"));
         assert!(wrong("[[host]]\nnova = \"a b\"\nnode = \"c\"\n").contains("cannot be a Nova host"));
         let twice = "[[host]]\nnova = \"a\"\nnode = \"x\"\n[[host]]\nnova = \"b\"\nnode = \"x\"\n";

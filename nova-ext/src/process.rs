@@ -12,8 +12,8 @@ use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::process::{Child, Command};
 use tokio::time::timeout;
 
-/// Where programs are looked for.
-const PATH: &str = "/usr/sbin:/usr/bin:/sbin:/bin";
+/// Where programs are looked for, after the folders of the caller.
+const FOLDERS: [&str; 4] = ["/usr/sbin", "/usr/bin", "/sbin", "/bin"];
 /// Of what was printed, so much is kept.
 const KEPT: usize = 64 * 1024;
 
@@ -77,11 +77,10 @@ impl Program {
 
     /// Runs it. It and everything it started in its group is killed when the time is over, or when this is dropped.
     pub async fn run(self, within: Duration) -> Result<Ended, ProcessError> {
-        let path = std::env::var_os("PATH").unwrap_or_else(|| PATH.into());
         let mut child = Command::new(&self.program)
             .args(&self.arguments)
             .env_clear()
-            .env("PATH", path)
+            .env("PATH", search_path(std::env::var_os("PATH")))
             .env("LC_ALL", "C")
             .envs(self.environment.iter().map(|(name, value)| (name, value)))
             .current_dir("/")
@@ -118,6 +117,19 @@ impl Program {
             Err(_) => Err(ProcessError::Late(self.program, within)),
         }
     }
+}
+
+/// The caller's, and what it lacks: cron and su leave out the folders of the cluster's tools.
+fn search_path(callers: Option<OsString>) -> OsString {
+    let mut path = callers.unwrap_or_default();
+    let has: Vec<PathBuf> = std::env::split_paths(&path).collect();
+    for folder in FOLDERS.iter().filter(|folder| has.iter().all(|has| has != Path::new(folder))) {
+        if !path.is_empty() {
+            path.push(":");
+        }
+        path.push(folder);
+    }
+    path
 }
 
 /// Until this process is told to end: by the cluster when its time is over, by systemd, by a person at the terminal.
@@ -215,6 +227,19 @@ mod tests {
             assert!(begun.elapsed() < Duration::from_secs(20), "{}", state());
             tokio::time::sleep(Duration::from_millis(20)).await;
         }
+    }
+
+    #[test]
+    fn tools_are_found_wherever_it_was_started() {
+        let path = |callers: Option<&str>| search_path(callers.map(Into::into)).into_string().unwrap();
+        for none in [None, Some("")] {
+            assert_eq!(path(none), "/usr/sbin:/usr/bin:/sbin:/bin");
+        }
+        // As cron has it, and as su leaves it.
+        assert_eq!(path(Some("/usr/bin:/bin")), "/usr/bin:/bin:/usr/sbin:/sbin");
+        assert_eq!(path(Some("/opt/x:/usr/bin:/bin")), "/opt/x:/usr/bin:/bin:/usr/sbin:/sbin");
+        let all = "/bin/:/sbin:/usr/bin:/usr/sbin:/opt/x";
+        assert_eq!(path(Some(all)), all);
     }
 
     #[tokio::test]

@@ -20,6 +20,7 @@ use nova_ext::handover::{Marked, Wish};
 
 const LEVEL: &str = r#"<configuration><resources><primitive id="bmc" class="stonith" type="fence_ipmilan"/><primitive id="nova" class="stonith" type="fence_nova"/></resources><fencing-topology><fencing-level id="l" target="c1" index="1" devices="bmc,nova"/></fencing-topology></configuration>"#;
 const NO_LEVEL: &str = "<configuration><resources/><fencing-topology/></configuration>";
+const WATCHDOG: &str = "[fence.watchdog]\ntimeout_secs = 5\nmargin_secs = 10\n";
 const PENDING: &str = r#"<pacemaker-result api-version="2.27"><fence_history><fence_event status="pending" action="off" target="c1" client="pacemaker-controld.9" origin="ctl1"/></fence_history><status code="0" message="OK"/></pacemaker-result>"#;
 
 #[tokio::test]
@@ -144,7 +145,8 @@ async fn a_watchdog_counts_when_its_time_is_over_and_the_host_is_silent() {
     let cloud = Cloud::start().await;
     let bench = Bench::with(cloud.auth_url());
     bench.cluster(NO_LEVEL, PENDING);
-    bench.configure("[fence.watchdog]\ntimeout_secs = 5\nmargin_secs = 10\n");
+    bench.configure(WATCHDOG);
+    bench.node_is(false, false);
     let ended = bench.fencer("off", "power_timeout=19\n").await;
     assert!(ended.code == 1 && ended.err.contains("raise that to 20"), "{ended:?}");
     let ended = bench.fence("off", "power_timeout=90\n").await;
@@ -159,7 +161,8 @@ async fn a_watchdog_counts_when_its_time_is_over_and_the_host_is_silent() {
     let deaf = Bench::new();
     for bench in [&noisy, &deaf] {
         bench.cluster(NO_LEVEL, PENDING);
-        bench.configure("[fence.watchdog]\ntimeout_secs = 5\nmargin_secs = 10\n");
+        bench.configure(WATCHDOG);
+        bench.node_is(true, true);
     }
     let (silent, loud, deaf) = tokio::join!(silent, noisy.fencer("off", more), deaf.fencer("off", more));
     assert_eq!(silent.code, 0, "{silent:?}");
@@ -170,6 +173,50 @@ async fn a_watchdog_counts_when_its_time_is_over_and_the_host_is_silent() {
     assert!(loud.code == 1 && loud.err.contains("while the watchdog was waited for"), "{loud:?}");
     assert!(deaf.code == 1 && deaf.err.contains("its watchdog proves nothing"), "{deaf:?}");
     assert!(noisy.requests().is_empty() && noisy_cloud.service.lock().unwrap().changes.is_empty());
+}
+
+#[tokio::test]
+async fn a_watchdog_shows_nothing_of_a_node_that_the_cluster_has_not_lost() {
+    let cloud = Cloud::start().await;
+    let with = |crm_mon: &str| {
+        let bench = Bench::with(cloud.auth_url());
+        bench.cluster(NO_LEVEL, PENDING);
+        bench.configure(WATCHDOG);
+        bench.node_is(false, false);
+        let nodes = bench.path("nodes.xml").display().to_string();
+        bench.crm_mon(&crm_mon.replace("NODES", &nodes));
+        bench
+    };
+    let online = "sed 's/online=\"false\"/online=\"true\"/' NODES";
+    let cases = [
+        (online.to_owned(), "its watchdog proves nothing: the cluster has node c1 online"),
+        (
+            "echo no connection >&2; exit 102".into(),
+            "its watchdog proves nothing: crm_mon failed: no connection",
+        ),
+        ("sed 's/c1/c2/' NODES".into(), "its watchdog proves nothing: the cluster has no node c1"),
+        // It comes back meanwhile.
+        (
+            format!("if [ -e NODES.seen ]; then {online}; else touch NODES.seen; cat NODES; fi"),
+            "its watchdog proves nothing: the cluster has node c1 online",
+        ),
+    ];
+    let benches: Vec<_> = cases.iter().map(|(script, _)| with(script)).collect();
+    let [one, two, three, four] = benches.as_slice() else { panic!("four cases") };
+    let more = "power_timeout=90\n";
+    let (one, two, three, four) = tokio::join!(
+        one.fencer("off", more),
+        two.fencer("off", more),
+        three.fencer("off", more),
+        four.fencer("off", more)
+    );
+    for (ended, (_, says)) in [one, two, three, four].iter().zip(&cases) {
+        assert!(ended.code == 1 && ended.err.contains(says), "{says}: {ended:?}");
+    }
+    for bench in &benches {
+        assert!(bench.requests().is_empty() && bench.told().is_empty());
+    }
+    assert!(cloud.service.lock().unwrap().changes.is_empty());
 }
 
 #[tokio::test]

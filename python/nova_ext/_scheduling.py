@@ -25,6 +25,7 @@ MARK = "_instance_ha_errand"
 WATCHED = "_instance_ha_watched"
 
 _lock = threading.Lock()
+_watching = threading.Lock()
 _shared: Optional[Shared] = None
 
 
@@ -127,7 +128,10 @@ def watch(conf: Any, hosts: list[Any]) -> None:
     """Has the choice of a host noted: Nova tells it to the host's state alone, which is kept from request to request."""
     for host in hosts:
         if WATCHED not in host.__dict__:
-            _watch(conf, host)
+            # Two threads that wrapped it would both count the server.
+            with _watching:
+                if WATCHED not in host.__dict__:
+                    _watch(conf, host)
 
 
 def _watch(conf: Any, host: Any) -> None:

@@ -43,10 +43,11 @@ class Amount:
     def read(self, raw: Any) -> tuple[Union[int, float], Optional[str]]:
         try:
             number = type(self.default)(str(raw).strip())
-        except ValueError:
+            if not math.isfinite(number):
+                return self.default, "it is no number"
+        # An integer may be too large to be told finite.
+        except (ValueError, OverflowError):
             return self.default, "it is no number" if isinstance(self.default, float) else "it is no whole number"
-        if not math.isfinite(number):
-            return self.default, "it is no number"
         if self.least is not None and number < self.least:
             return self.default, f"it is less than {self.least:g}"
         if self.most is not None and number > self.most:

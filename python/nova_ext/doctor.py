@@ -59,6 +59,9 @@ class Conf:
                 section, name = text[1:-1].strip(), ""
             elif "=" in text:
                 name, value = (part.strip() for part in text.split("=", 1))
+                # oslo.config takes one pair of quotes off, of the first line alone.
+                if value and value[0] in "\"'" and value[0] == value[-1]:
+                    value = value[1:-1]
                 self.values.setdefault((section, name), []).append(value)
 
     def all(self, section: str, name: str) -> list[str]:

@@ -49,6 +49,32 @@ def test_what_the_manual_says_is_well(tmp_path: pathlib.Path) -> None:
     assert [one.text for one in found if one.level == "warn"] == ["it is in the pipeline, guard = warn"]
 
 
+def test_quotes_are_read_as_oslo_config_reads_them(tmp_path: pathlib.Path) -> None:
+    text = """
+[instance_ha]
+guard = "enforce"
+headroom = 'warn'
+key_file = "/etc/x'
+policy_file = ""/etc/y""
+empty = ""
+one = "
+lines = "a"
+  "b"
+"""
+    read = conf(tmp_path, text)
+    for name, value in {
+        "guard": "enforce",
+        "headroom": "warn",
+        "key_file": "\"/etc/x'",
+        "policy_file": '"/etc/y"',
+        "empty": "",
+        "one": "",
+        "lines": 'a\n"b"',
+    }.items():
+        assert read.last("instance_ha", name, "none") == value, name
+    assert list(doctor.settings(read)) == []
+
+
 def test_nothing_is_enabled(tmp_path: pathlib.Path) -> None:
     paste = tmp_path / "api-paste.ini"
     paste.write_text(PASTE)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import collections
 import logging
+import threading
+import time
 from typing import Any
 
 import pytest
@@ -258,6 +260,28 @@ class Broken(Cloud):
         with pytest.MonkeyPatch.context() as patch:
             patch.setattr(_load, "_why", "ImportError: no such file")
             self.boot()
+
+
+def test_two_threads_watch_one_host_once() -> None:
+    class Host:
+        pass
+
+    watched: list[Any] = []
+
+    def slow(_: Any, host: Any) -> None:
+        time.sleep(0.1)
+        watched.append(host)
+        setattr(host, _scheduling.WATCHED, True)
+
+    host = Host()
+    threads = [threading.Thread(target=_scheduling.watch, args=(None, [host])) for _ in range(4)]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(_scheduling, "_watch", slow)
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert watched == [host]
 
 
 class _nothing:

@@ -12,7 +12,7 @@ use super::{Exit, Failure, complain, print, print_json};
 use crate::client::{power as client, proof};
 use crate::config::Config;
 use crate::ids::HostName;
-use crate::power::map::{self, Entry, Finding, Map, Severity};
+use crate::power::map::{self, Entry, Finding, Map, Pace, Severity};
 use crate::power::{self, Device, Outcome, PowerError, PowerState};
 use crate::proof::{FenceProof, Reading};
 
@@ -329,8 +329,8 @@ async fn list(list: &List, config: Configured<'_>) -> Result<Exit, Failure> {
         Some(path) => Map::load(path).map_err(Failure::failed)?,
         None => map_of(None, &config()?)?,
     };
-    let hosts =
-        if list.check { map.validate_live(None, list.timeout, AT_ONCE).await } else { map.validate(None) };
+    let pace = Pace { within: list.timeout, at_once: AT_ONCE };
+    let hosts = if list.check { map.validate_live(None, pace, pace).await } else { map.validate(None) };
     let bad = hosts.iter().any(|finding| finding.severity == Severity::Error);
     if list.json {
         print_json(&Hosts { hosts })?;

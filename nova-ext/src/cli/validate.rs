@@ -14,12 +14,11 @@ use crate::config::{Config, Names};
 use crate::handover::{Attributes, EVACUATE, Queue};
 use crate::hooks::{Hooks, Point, leads_nowhere};
 use crate::ids::HostName;
-use crate::power::map::Severity;
+use crate::power::map::{Pace, Severity};
 use crate::proof::signed::Signer;
 use crate::serve;
 
-const DEVICE: Duration = Duration::from_secs(10);
-const AT_ONCE: usize = 32;
+const PACE: Pace = Pace { within: Duration::from_secs(10), at_once: 32 };
 const TOOL: Duration = Duration::from_secs(5);
 
 /// Arguments of `validate`.
@@ -148,7 +147,7 @@ async fn power(options: &Options, config: &Config, hosts: Option<&BTreeSet<HostN
         hosts.into_iter().flatten().filter_map(|host| Some((map.name(&names, host)?, host))).collect();
     let hosts = hosts.map(|hosts| (&names, hosts));
     let findings =
-        if options.offline { map.validate(hosts) } else { map.validate_live(hosts, DEVICE, AT_ONCE).await };
+        if options.offline { map.validate(hosts) } else { map.validate_live(hosts, PACE, PACE).await };
     for finding in findings {
         let level = match finding.severity {
             Severity::Ok => Level::Ok,

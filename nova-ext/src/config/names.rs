@@ -75,6 +75,17 @@ impl Names {
         self.by_host.get(host).and_then(|host| host.power.as_deref()).unwrap_or(host.as_str())
     }
 
+    /// What the map of power devices calls a host, if the configuration says it.
+    pub fn power_of(&self, host: &HostName) -> Option<&str> {
+        self.by_host.get(host).and_then(|host| host.power.as_deref())
+    }
+
+    /// Whether the configuration has another host that has this name in the map.
+    pub fn is_power_of_another(&self, name: &str, host: &HostName) -> bool {
+        let mut others = self.by_host.keys().filter(|other| *other != host);
+        others.any(|other| self.power(other) == name)
+    }
+
     /// The host that has this name in the map of power devices, as far as the configuration says it.
     pub fn of_power(&self, name: &str) -> Option<&HostName> {
         self.by_host.values().find(|host| host.power.as_deref() == Some(name)).map(|host| &host.nova)
@@ -180,6 +191,11 @@ mod tests {
         assert_eq!(names.power(&"c1".parse().unwrap()), "bmc-7");
         assert_eq!(names.of_power("bmc-7").map(HostName::as_str), Some("c1"));
         assert_eq!(names.of_power("c1"), None);
+        let (c1, c2): (HostName, HostName) = ("c1".parse().unwrap(), "c2".parse().unwrap());
+        assert_eq!((names.power_of(&c1), names.power_of(&c2)), (Some("bmc-7"), None));
+        assert!(names.is_power_of_another("bmc-7", &c2) && !names.is_power_of_another("bmc-7", &c1));
+        // By that name it is not in the map.
+        assert!(!names.is_power_of_another("c1", &c2));
         assert_eq!(names.node(&"c1".parse().unwrap()).map(NodeName::as_str), Some("remote-1"));
         // It names one that Nova does not have: nothing else will do.
         assert!(resolved(&names, "remote-1", None, &["remote-1"]).is_err());

@@ -75,6 +75,8 @@ pub(super) enum Input {
     Marked(Result<(), String>),
     /// The request is on disk, or not.
     Noted(Result<(), String>),
+    /// The proof is neither on disk nor signed: nobody could go by it.
+    ProofLost(String),
     /// The cluster was told, or not.
     Announced(Result<(), String>),
 }
@@ -159,6 +161,9 @@ impl Fencing {
                     Act::Announce(ANNOUNCING)
                 }
             },
+            Input::ProofLost(why) => Act::End(End::Failed(format!(
+                "the host is off, but its proof is nowhere, so nothing could be evacuated: {why}"
+            ))),
             Input::HooksDone(done) => match (&self.open, done) {
                 // Those after force-down.
                 (None, _) => self.note(Noting::Last, LAST_NOTE),
@@ -301,7 +306,11 @@ impl Unfencing {
                 };
                 self.done(said)
             }
-            Input::Proven(_) | Input::NotProven(_) | Input::HooksDone(_) | Input::Marked(_) => {
+            Input::Proven(_)
+            | Input::NotProven(_)
+            | Input::ProofLost(_)
+            | Input::HooksDone(_)
+            | Input::Marked(_) => {
                 Act::End(End::Failed("this makes no sense while a host is unfenced".into()))
             }
         }

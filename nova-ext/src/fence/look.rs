@@ -15,7 +15,7 @@ use crate::handover::{
     AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Queue, Request, Wish, power_wish, value_of,
 };
 use crate::ids::HostName;
-use crate::power::map::Severity;
+use crate::power::map::{Pace, Severity};
 use crate::power::{self, PowerState};
 use crate::secret::read_private;
 use crate::stamp::Stamp;
@@ -24,8 +24,10 @@ use crate::stamp::Stamp;
 const ONE_LOOK: Duration = Duration::from_secs(5);
 /// For telling the cluster of all requests that wait.
 const ANNOUNCING: Duration = Duration::from_secs(5);
-/// Devices that are looked at together.
+/// Boards that are looked at together.
 const AT_ONCE: usize = 256;
+/// Fence agents that are: each of them is a program.
+const AGENTS_AT_ONCE: usize = 32;
 
 /// How a host is, for `status` and `list-status`.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -38,9 +40,9 @@ pub(super) enum Status {
 pub(super) async fn status(scene: &Scene, say: &mut Say) -> Result<Status, String> {
     let plug = scene.told.plug.clone().unwrap_or_default();
     let host = scene.host(&plug, say).await?;
-    let device = device::device(&scene.told, scene.map.as_ref(), &scene.names, &host);
-    if let Some(mut device) = device.map_err(|error| error.to_string())? {
-        let outcome = power::status(device.as_mut(), scene.told.power_timeout).await;
+    let found = device::device(&scene.told, scene.map.as_ref(), &scene.names, &host);
+    if let Some(mut found) = found.map_err(|error| error.to_string())? {
+        let outcome = power::status(found.device.as_mut(), scene.told.power_timeout).await;
         return match outcome.map_err(|error| error.to_string())?.state {
             PowerState::On => Ok(Status::On),
             PowerState::Off => Ok(Status::Off),
@@ -147,7 +149,10 @@ pub(super) async fn validate(scene: &Scene) -> Result<(), String> {
 /// How many devices answer, and what is wrong with the others.
 async fn devices(scene: &Scene) -> (usize, Vec<String>) {
     let Some(map) = &scene.map else { return (0, Vec::new()) };
-    let found = map.validate_live(None, ONE_LOOK, AT_ONCE).await;
+    let boards = Pace { within: ONE_LOOK, at_once: AT_ONCE };
+    // Some take minutes to switch, and power_timeout is set as long as they need.
+    let within = ONE_LOOK.max(scene.told.power_timeout / 2);
+    let found = map.validate_live(None, boards, Pace { within, at_once: AGENTS_AT_ONCE }).await;
     let (ill, well): (Vec<_>, Vec<_>) = found.iter().partition(|finding| finding.severity == Severity::Error);
     (well.len(), ill.iter().map(|finding| format!("{}: {}", finding.host, finding.text)).collect())
 }

@@ -1,5 +1,7 @@
 //! The agent at work: what [`decide`](super::decide) says is done here.
 
+mod note;
+
 use std::time::{Duration, Instant};
 
 use tokio::task::JoinHandle;
@@ -14,10 +16,10 @@ use super::told::{Record, Told};
 use super::{Action, device, earlier, host};
 use crate::cloud::Cloud;
 use crate::config::{Config, NameError, Names};
-use crate::engine::journal::{Entry, Event};
+use crate::engine::journal::Event;
 use crate::handover::{
-    AttributeError, Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Value, Wish, asks,
-    on_since, power_wish, value_of,
+    AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Queue, Request, Value, Wish, on_since,
+    power_wish, value_of,
 };
 use crate::hooks::{Hooks, Occasion, Point, must_failed};
 use crate::ids::{HostName, IncidentId, NodeName};
@@ -26,6 +28,7 @@ use crate::power::{self, Device, Map};
 use crate::proof::FenceProof;
 use crate::proof::kdump::Senders;
 use crate::stamp::Stamp;
+use note::Note;
 
 /// What a call has around it.
 pub(super) struct Scene {
@@ -117,6 +120,8 @@ struct Work {
     host: HostName,
     node: NodeName,
     device: Option<Box<dyn Device>>,
+    /// From where the host's crash kernel may speak.
+    senders: Senders,
     queue: Queue,
     attributes: Attributes,
     incident: IncidentId,
@@ -124,6 +129,8 @@ struct Work {
     keep: Keep,
     /// The proof as a signed line.
     proof: Option<String>,
+    /// Whether it is in the ledger.
+    in_ledger: bool,
     /// When the proof was ended.
     ended: Option<Stamp>,
     /// Whether the other controllers know that.
@@ -136,12 +143,14 @@ struct Work {
     stamps: Vec<Stamp>,
     /// Logging in while the power goes off.
     cloud: Option<JoinHandle<Result<Cloud, String>>>,
-    /// Whether the host's nova-compute is silent, if its watchdog may have to show that it is off.
+    /// Whether the host is silent, if its watchdog may have to show that it is off.
     silence: Option<Silence>,
 }
 
 impl Work {
-    fn new(scene: Scene, host: HostName, node: NodeName, device: Option<Box<dyn Device>>, at: Stamp) -> Self {
+    fn new(scene: Scene, host: HostName, node: NodeName, found: Option<device::Found>, at: Stamp) -> Self {
+        let named = found.as_ref().zip(scene.map.as_ref());
+        let senders = named.map(|(found, map)| map.kdump_senders(&found.name, &host)).unwrap_or_default();
         let queue = Queue::new(scene.config.files.queue());
         let keep = Keep::new(&scene.config);
         Self {
@@ -149,12 +158,14 @@ impl Work {
             scene,
             host,
             node,
-            device,
+            device: found.map(|found| found.device),
+            senders,
             queue,
             attributes: Attributes::new(Duration::from_secs(3)),
             incident: IncidentId::new_random(),
             at,
             proof: None,
+            in_ledger: false,
             ended: None,
             on_told: false,
             asks: Evacuate::Wanted,
@@ -215,7 +226,7 @@ impl Work {
     fn ways(&mut self, within: Duration, say: &mut Say) -> Ways {
         let fence = self.scene.config.fence.clone();
         if self.device.is_some() {
-            let listens = self.kdump_senders().is_some_and(|senders| senders.has(&self.host));
+            let listens = self.senders.has(&self.host);
             let message =
                 if listens { Duration::from_secs(fence.kdump_wait_seconds) } else { Duration::ZERO };
             let (ways, warning) = Ways::own(within, message);
@@ -228,13 +239,10 @@ impl Work {
         let watchdog = fence.watchdog.filter(|_| run_by_fencer());
         let ways = Ways::others(within, watchdog.and_then(|watchdog| watchdog.due().ok()));
         if let Some(watchdog) = watchdog.filter(|_| ways.awaits_watchdog()) {
-            self.silence = Some(Silence::begin(watchdog, &self.host, &self.scene.told, &self.scene.config));
+            let Scene { told, config, .. } = &self.scene;
+            self.silence = Some(Silence::begin(watchdog, &self.host, &self.node, told, config));
         }
         ways
-    }
-
-    fn kdump_senders(&self) -> Option<Senders> {
-        self.scene.map.as_ref().map(|map| map.kdump_senders(&self.scene.names, &self.host))
     }
 
     fn tell(&mut self, event: Event) {
@@ -259,7 +267,7 @@ impl Work {
             Act::Hooks(point, within) => Input::HooksDone(self.hooks(point, within, say).await),
             Act::Mark(within) => Input::Marked(self.mark(within, proof).await),
             Act::Note { open, working, power_on, within } => {
-                Input::Noted(self.note(open, working, power_on, proof, within, say).await)
+                self.note(Note { open, working, power_on, within }, proof, say).await
             }
             Act::Announce(within) => Input::Announced(self.announce(within).await),
             // The caller's.
@@ -270,9 +278,8 @@ impl Work {
     async fn prove(&mut self, way: Way, within: Duration, say: &mut Say) -> Input {
         let proven = match (way, self.device.as_deref_mut()) {
             (Way::Message, _) => {
-                let senders = self.kdump_senders().unwrap_or_default();
                 let heard =
-                    kdump_message(&senders, &self.host, within).await.map_err(|error| error.to_string());
+                    kdump_message(&self.senders, &self.host, within).await.map_err(|error| error.to_string());
                 heard.map(|proof| (proof, None)).inspect_err(|why| {
                     say.warning(format!(
                         "{}: no word of its crash kernel, so its power is switched off: {why}",
@@ -449,64 +456,6 @@ impl Work {
         }
         let left = until.saturating_duration_since(Instant::now());
         timeout(left, self.scene.connect()).await.map_err(|_| late)?
-    }
-
-    async fn note(
-        &mut self,
-        open: Option<String>,
-        working: bool,
-        power_on: bool,
-        proof: Option<&FenceProof>,
-        within: Duration,
-        say: &mut Say,
-    ) -> Result<(), String> {
-        self.power_on = power_on;
-        let marked = open.map_or(Marked::Done, |why| Marked::Open { why });
-        self.asks = asks(self.scene.told.evacuates, &marked, power_on);
-        let until = Instant::now() + within;
-        let wish = if self.scene.told.action == Action::On { Wish::Return } else { Wish::Evacuate };
-        let queued = self.queued(within).await?;
-        let mut same_host = queued.iter().filter(|it| it.host == self.host);
-        if let Some(same) = same_host.clone().find(|it| it.wish == wish) {
-            // Asked for before and not finished: the same incident.
-            self.incident = same.id;
-        }
-        // Whoever fences does not want the host back, whatever was wanted before.
-        let superseded =
-            same_host.find(|it| wish == Wish::Evacuate && it.wish == Wish::Return).map(|it| it.id);
-        let entries = self.story.iter().zip(&self.stamps);
-        let request = Request {
-            id: self.incident,
-            wish,
-            // Of a wish for its return: not before the proof has ended, for what ended before that is another one.
-            at: self.ended.unwrap_or(self.at),
-            by: format!("fence_nova on {}", this_node()),
-            node: self.node.clone(),
-            host: self.host.clone(),
-            proof: self.proof.clone(),
-            marked,
-            power_on,
-            evacuates: self.scene.told.evacuates,
-            shared_storage: self.scene.told.shared_storage,
-            not_before: working.then(|| Stamp::now().after(self.scene.told.nova_timeout + super::HAND_OVER)),
-            story: entries.map(|(event, at)| Entry::new(*at, self.incident, event.clone())).collect(),
-        };
-        let left = until.saturating_duration_since(Instant::now());
-        let queue = self.queue.clone();
-        let put = move || {
-            queue.put(&request)?;
-            superseded.map_or(Ok(()), |id| queue.remove(id))
-        };
-        let put = on_disk(left, move || put().map_err(|error| error.to_string())).await;
-        if working && let Some(proof) = proof.cloned() {
-            let ledger = self.keep.ledger();
-            let left = until.saturating_duration_since(Instant::now());
-            if let Err(why) = on_disk(left, move || keep::record(&ledger, &proof)).await {
-                // The request has it too.
-                say.warning(format!("the proof is not in the ledger: {why}"));
-            }
-        }
-        put
     }
 
     async fn queued(&self, within: Duration) -> Result<Vec<Request>, String> {

@@ -161,8 +161,12 @@ impl Device for FenceAgent {
 }
 
 /// Whether an exit code 2 is not the agent's word for off: an interpreter ends so as well if it does not find the agent, or
-/// does not understand it, and says why.
+/// does not understand it, and says why. Whoever says something says that it is off.
 fn is_failure(ended: &Ended) -> bool {
     let said = ended.output.to_ascii_lowercase();
-    said.contains("status: on") || said.trim().is_empty() && !ended.errors.trim().is_empty()
+    if said.trim().is_empty() {
+        !ended.errors.trim().is_empty()
+    } else {
+        said.contains("status: on") || !said.contains("off")
+    }
 }

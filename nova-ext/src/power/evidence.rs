@@ -1,4 +1,4 @@
-//! Evidence that is asked for: Pacemaker's history with its configuration, and a host's crash kernel. The judging is in
+//! Evidence that is asked for: Pacemaker's history with its configuration, its nodes, and a host's crash kernel. The judging is in
 //! `proof`.
 
 use std::io;
@@ -81,6 +81,17 @@ fn output(tool: &'static str, ended: Ended) -> Result<String, EvidenceError> {
     let said = if ended.cut { "it prints more than 16 MiB" } else { ended.errors.trim() };
     let said = said.lines().last().unwrap_or("it does not say why").chars().take(200).collect();
     Err(EvidenceError::Tool { tool, said })
+}
+
+/// Whether the cluster has lost a node; the error says why not.
+pub async fn is_lost(node: &NodeName, within: Duration) -> Result<(), EvidenceError> {
+    let tool = Program::new("crm_mon").with(["-1", "--output-as=xml"]);
+    let text = output("crm_mon", Program { kept: PRINTED, ..tool }.run(within).await?)?;
+    match pacemaker::is_lost(&text, node)? {
+        Some(true) => Ok(()),
+        Some(false) => Err(NoProof::Online(node.clone()).into()),
+        None => Err(NoProof::NoNode(node.clone()).into()),
+    }
 }
 
 /// Whether Pacemaker's fencer has started this process.

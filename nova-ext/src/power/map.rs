@@ -12,9 +12,11 @@ mod entry;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
+use tokio::sync::Semaphore;
 
 use super::{Device, PowerError, confirm};
 use crate::config::Names;
@@ -25,6 +27,18 @@ pub use entry::{Driver, Entry};
 
 /// Where the file is, unless the configuration says otherwise.
 pub const FILE: &str = "/etc/pcmk-remote/power.toml";
+
+/// Devices that can be asked at the same time at all.
+const MOST_AT_ONCE: usize = 4096;
+
+/// How devices are asked.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Pace {
+    /// Each for so long.
+    pub within: Duration,
+    /// So many of them at a time.
+    pub at_once: usize,
+}
 
 /// The devices of all hosts.
 #[derive(Debug)]
@@ -70,6 +84,16 @@ pub enum MapError {
         host: HostName,
         /// What there is.
         known: String,
+    },
+    /// A name that the configuration does not mean for this host.
+    #[error("{path} has {name}, but by [[host]] of the configuration that is not the device of {host}", path = .path.display())]
+    Another {
+        /// The file.
+        path: PathBuf,
+        /// What is in it.
+        name: HostName,
+        /// The host.
+        host: HostName,
     },
     /// A host that is off only if another one is.
     #[error("{host} shares its power device with {others}: switching it off would switch them off as well")]
@@ -216,30 +240,42 @@ impl Map {
         }
     }
 
-    /// What the map calls a host of Nova: what the configuration says, its name in Nova, or that of its node.
+    /// What the map calls a host of Nova: what the configuration says, and nothing else then; or its name in Nova, or that of
+    /// its node, unless the configuration calls another host so.
     pub fn name(&self, names: &Names, host: &HostName) -> Option<HostName> {
-        let configured = names.power(host).parse().ok();
+        if let Some(name) = names.power_of(host) {
+            return name.parse().ok().filter(|name| self.hosts.contains_key(name));
+        }
         let node = names.node(host).and_then(|node| node.as_str().parse().ok());
-        [configured, Some(host.clone()), node]
-            .into_iter()
-            .flatten()
-            .find(|name| self.hosts.contains_key(name))
+        let mut known = [Some(host.clone()), node].into_iter().flatten();
+        known.find(|name| self.hosts.contains_key(name) && !names.is_power_of_another(name.as_str(), host))
+    }
+
+    /// [`Map::name`]; the error says why there is none.
+    pub fn named(&self, names: &Names, host: &HostName) -> Result<HostName, MapError> {
+        if let Some(name) = self.name(names, host) {
+            return Ok(name);
+        }
+        let called = names.power_of(host).and_then(|name| name.parse().ok());
+        let called = called.unwrap_or_else(|| host.clone());
+        self.entry(&called)?;
+        Err(MapError::Another { path: self.path.clone(), name: called, host: host.clone() })
     }
 
     /// [`Map::device`] of a host of Nova.
     pub fn device_of(&self, names: &Names, host: &HostName) -> Result<Box<dyn Device>, MapError> {
-        self.device(&self.name(names, host).unwrap_or_else(|| host.clone()))
+        self.device(&self.named(names, host)?)
     }
 
     /// [`Map::own_device`] of a host of Nova.
     pub fn own_device_of(&self, names: &Names, host: &HostName) -> Result<Box<dyn Device>, MapError> {
-        self.own_device(&self.name(names, host).unwrap_or_else(|| host.clone()))
+        self.own_device(&self.named(names, host)?)
     }
 
-    /// The addresses from which the crash kernel of a host of Nova may speak.
-    pub fn kdump_senders(&self, names: &Names, host: &HostName) -> kdump::Senders {
+    /// The addresses from which the crash kernel of a host of Nova may speak, which has this name in the map.
+    pub fn kdump_senders(&self, name: &HostName, host: &HostName) -> kdump::Senders {
         let mut senders = kdump::Senders::default();
-        let entry = self.name(names, host).and_then(|name| self.hosts.get(&name));
+        let entry = self.hosts.get(name);
         for address in entry.iter().flat_map(|entry| &entry.kdump) {
             // What is ambiguous was refused when the map was read.
             let _ = senders.add(host, *address);
@@ -279,36 +315,41 @@ impl Map {
         }
     }
 
-    /// The same, and asks each device for its power: `at_once` of them at a time, each for so long.
+    /// The same, and asks each device for its power.
     pub async fn validate_live(
         &self,
         nova: Option<(&Names, &BTreeSet<HostName>)>,
-        within: Duration,
-        at_once: usize,
+        boards: Pace,
+        agents: Pace,
     ) -> Vec<Finding> {
         let mut found = self.validate(nova);
-        for some in found.chunks_mut(at_once.max(1)) {
-            let mut asked = tokio::task::JoinSet::new();
-            for (number, finding) in some.iter().enumerate() {
-                if finding.severity == Severity::Error {
-                    continue;
-                }
-                if let Ok(mut device) = self.device(&finding.host) {
-                    asked.spawn(async move { (number, confirm::status(device.as_mut(), within).await) });
-                }
+        let [board_places, agent_places] =
+            [boards, agents].map(|pace| Arc::new(Semaphore::new(pace.at_once.clamp(1, MOST_AT_ONCE))));
+        let mut asked = tokio::task::JoinSet::new();
+        for (number, finding) in found.iter().enumerate() {
+            if finding.severity == Severity::Error {
+                continue;
             }
-            while let Some(answer) = asked.join_next().await {
-                let Ok((number, answer)) = answer else { continue };
-                let Some(finding) = some.get_mut(number) else { continue };
-                match answer {
-                    Ok(outcome) if finding.severity == Severity::Ok => {
-                        finding.text = format!("it reads {}", outcome.state);
-                    }
-                    Ok(outcome) => finding.text = format!("it reads {}; {}", outcome.state, finding.text),
-                    Err(error) => {
-                        finding.severity = Severity::Error;
-                        finding.text = error.to_string();
-                    }
+            let Ok(mut device) = self.device(&finding.host) else { continue };
+            let is_agent = self.hosts.get(&finding.host).is_some_and(|entry| entry.driver == Driver::Agent);
+            let (pace, places) = if is_agent { (agents, &agent_places) } else { (boards, &board_places) };
+            let places = Arc::clone(places);
+            asked.spawn(async move {
+                let _place = places.acquire().await;
+                (number, confirm::status(device.as_mut(), pace.within).await)
+            });
+        }
+        while let Some(answer) = asked.join_next().await {
+            let Ok((number, answer)) = answer else { continue };
+            let Some(finding) = found.get_mut(number) else { continue };
+            match answer {
+                Ok(outcome) if finding.severity == Severity::Ok => {
+                    finding.text = format!("it reads {}", outcome.state);
+                }
+                Ok(outcome) => finding.text = format!("it reads {}; {}", outcome.state, finding.text),
+                Err(error) => {
+                    finding.severity = Severity::Error;
+                    finding.text = error.to_string();
                 }
             }
         }

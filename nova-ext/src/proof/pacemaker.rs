@@ -100,6 +100,12 @@ pub enum NoProof {
         /// Our agent.
         agent: String,
     },
+    /// The cluster has not lost it.
+    #[error("the cluster has node {0} online")]
+    Online(NodeName),
+    /// The cluster does not know it.
+    #[error("the cluster has no node {0}")]
+    NoNode(NodeName),
 }
 
 /// The entries in the output of `stonith_admin --history NODE --verbose --output-as=xml`.
@@ -110,6 +116,12 @@ pub fn history(text: &str) -> Result<Vec<FenceEvent>, BadXml> {
 /// Whether the output of `crm_mon -1 --output-as=xml` has the node online and clean.
 pub fn is_online(text: &str, node: &NodeName) -> Result<bool, BadXml> {
     xml::is_online(text, node.as_str())
+}
+
+/// Whether the cluster has lost the node, by the output of `crm_mon -1 --output-as=xml`: it is nowhere both online and
+/// clean. None if it is not listed.
+pub fn is_lost(text: &str, node: &NodeName) -> Result<Option<bool>, BadXml> {
+    xml::is_lost(text, node.as_str())
 }
 
 /// The proof of a completed entry that is newer than `seen`, the node's last sign of life.

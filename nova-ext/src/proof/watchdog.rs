@@ -11,8 +11,12 @@ use super::{Evidence, FenceProof};
 use crate::ids::HostName;
 use crate::stamp::Stamp;
 
-/// A host that lives shows it to Nova every 10 s (`report_interval`): only a silence that is longer shows that it does not.
-const LEAST: Duration = Duration::from_secs(15);
+/// Nova's default.
+const REPORT_INTERVAL: u64 = 10;
+/// A host that lives shows it to Nova at each interval: only a silence that is longer by so much shows that it does not.
+const SLACK: u64 = 5;
+/// Two looks at Nova that are an interval and so much apart see whether there was a report between them.
+const APART: u64 = 2;
 /// Nobody waits longer.
 const MOST: Duration = Duration::from_secs(3600);
 
@@ -25,6 +29,8 @@ pub struct Watchdog {
     /// So many seconds are waited beyond that: for clocks that differ, and for the reset itself. As long as the
     /// timeout if not set.
     pub margin_secs: Option<u64>,
+    /// A nova-compute that lives reports to Nova every so many seconds (its `report_interval`). 10 if not set.
+    pub report_interval_secs: Option<u64>,
 }
 
 /// Why there is no proof.
@@ -36,12 +42,24 @@ pub enum NotYet {
     /// A watchdog of no time does not exist.
     #[error("a watchdog's timeout is at least 1 s: set timeout_secs to what the hosts have")]
     NoTimeout,
+    /// A report at all times does not exist.
+    #[error(
+        "nova-compute's report_interval is at least 1 s: set report_interval_secs to what the hosts have"
+    )]
+    NoInterval,
     /// Nothing follows from a time that is so short, or it never comes.
     #[error(
-        "a watchdog of {0} s and a margin of {1} s: together they must be 15 s at least, as a host shows every 10 s that it \
-         lives, and an hour at most. Set margin_secs"
+        "a watchdog of {timeout} s and a margin of {margin} s: together they must be {} s at least, as a host shows every \
+         {interval} s that it lives, and an hour at most. Set margin_secs", interval.saturating_add(SLACK)
     )]
-    Span(u64, u64),
+    Span {
+        /// The watchdog's.
+        timeout: u64,
+        /// What is waited beyond that.
+        margin: u64,
+        /// Between two reports.
+        interval: u64,
+    },
     /// The host was seen in the future.
     #[error("the host was last seen in the future: the clocks differ, so nothing follows from the time")]
     Clock,
@@ -53,9 +71,23 @@ impl Watchdog {
         if self.timeout_secs == 0 {
             return Err(NotYet::NoTimeout);
         }
-        let margin = self.margin_secs.unwrap_or(self.timeout_secs);
-        let due = Duration::from_secs(self.timeout_secs.saturating_add(margin));
-        if due < LEAST || due > MOST { Err(NotYet::Span(self.timeout_secs, margin)) } else { Ok(due) }
+        let interval = self.report_interval();
+        if interval == 0 {
+            return Err(NotYet::NoInterval);
+        }
+        let (timeout, margin) = (self.timeout_secs, self.margin_secs.unwrap_or(self.timeout_secs));
+        let due = Duration::from_secs(timeout.saturating_add(margin));
+        let least = Duration::from_secs(interval.saturating_add(SLACK));
+        if due < least || due > MOST { Err(NotYet::Span { timeout, margin, interval }) } else { Ok(due) }
+    }
+
+    /// Between two looks at what Nova heard last, at least.
+    pub fn apart(self) -> Duration {
+        Duration::from_secs(self.report_interval().saturating_add(APART))
+    }
+
+    fn report_interval(self) -> u64 {
+        self.report_interval_secs.unwrap_or(REPORT_INTERVAL)
     }
 
     /// The proof, if the time is over.
@@ -82,22 +114,40 @@ mod tests {
         let host = "compute-1".parse().unwrap();
         let seen: Stamp = "2026-11-30T10:00:00Z".parse().unwrap();
         let after = |secs| seen.after(Duration::from_secs(secs));
-        let watchdog = Watchdog { timeout_secs: 10, margin_secs: Some(5) };
+        let of = |timeout_secs, margin_secs, report_interval_secs| Watchdog {
+            timeout_secs,
+            margin_secs,
+            report_interval_secs,
+        };
+        let watchdog = of(10, Some(5), None);
         assert_eq!(watchdog.proof(&host, seen, after(12)), Err(NotYet::Wait(Duration::from_secs(3))));
         assert_eq!(watchdog.proof(&host, seen, after(15)), Err(NotYet::Wait(Duration::ZERO)));
         assert!(watchdog.proof(&host, seen, after(16)).is_ok());
-        let cautious = Watchdog { timeout_secs: 10, margin_secs: None };
+        let cautious = of(10, None, None);
         assert!(
             cautious.proof(&host, seen, after(20)).is_err() && cautious.proof(&host, seen, after(21)).is_ok()
         );
         assert_eq!(watchdog.proof(&host, after(1), seen), Err(NotYet::Clock));
-        assert_eq!(
-            Watchdog { timeout_secs: 0, margin_secs: None }.proof(&host, seen, after(99)),
-            Err(NotYet::NoTimeout)
-        );
-        let endless = Watchdog { timeout_secs: u64::MAX, margin_secs: Some(u64::MAX) };
+        assert_eq!(of(0, None, None).proof(&host, seen, after(99)), Err(NotYet::NoTimeout));
+        let endless = of(u64::MAX, Some(u64::MAX), None);
         assert!(endless.proof(&host, seen, after(99)).is_err());
-        let short = Watchdog { timeout_secs: 5, margin_secs: None };
-        assert_eq!(short.proof(&host, seen, after(99)), Err(NotYet::Span(5, 5)));
+        let short = of(5, None, None);
+        let span = NotYet::Span { timeout: 5, margin: 5, interval: 10 };
+        assert_eq!(short.proof(&host, seen, after(99)), Err(span));
+    }
+
+    #[test]
+    fn hosts_that_report_seldom_are_listened_to_for_longer() {
+        let of = |margin, interval| Watchdog {
+            timeout_secs: 5,
+            margin_secs: Some(margin),
+            report_interval_secs: interval,
+        };
+        assert_eq!((of(10, None).apart().as_secs(), of(60, Some(60)).apart().as_secs()), (12, 62));
+        assert!(of(10, None).due().is_ok() && of(60, Some(60)).due().is_ok());
+        let short = of(59, Some(60)).due().unwrap_err().to_string();
+        assert!(short.contains("must be 65 s at least, as a host shows every 60 s"), "{short}");
+        assert_eq!(of(10, Some(0)).due(), Err(NotYet::NoInterval));
+        assert!(of(10, Some(u64::MAX)).due().is_err());
     }
 }

@@ -113,6 +113,21 @@ impl Bench {
         self.tool("stonith_admin", &format!("cat {}", self.path("history.xml").display()));
     }
 
+    /// How `crm_mon` says that c1 is.
+    pub(crate) fn node_is(&self, online: bool, unclean: bool) {
+        let text = format!(
+            "<pacemaker-result><nodes><node name=\"c1\" online=\"{online}\" unclean=\"{unclean}\" pending=\"false\"/></nodes>\
+             </pacemaker-result>"
+        );
+        write(&self.path("nodes.xml"), &text, 0o644);
+        self.crm_mon(&format!("cat {}", self.path("nodes.xml").display()));
+    }
+
+    /// What `crm_mon` does.
+    pub(crate) fn crm_mon(&self, script: &str) {
+        self.tool("crm_mon", script);
+    }
+
     /// The power device of c1: whether it is off, and what off and on do.
     pub(crate) fn device(&self, is_off: &str, off: &str, on: &str) {
         let script = format!(

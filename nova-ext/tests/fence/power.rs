@@ -57,6 +57,33 @@ async fn a_proof_that_cannot_be_ended_keeps_the_host_off() {
 }
 
 #[tokio::test]
+async fn a_proof_is_kept_although_the_queue_cannot_be_read() {
+    use std::os::unix::fs::PermissionsExt as _;
+    let bench = Bench::new();
+    bench.device("[ -e $0.off ]", "touch $0.off", "rm -f $0.off");
+    fs::create_dir(bench.path("state/queue")).unwrap();
+    fs::set_permissions(bench.path("state/queue"), fs::Permissions::from_mode(0o777)).unwrap();
+    let kept = || fs::read_to_string(bench.path("state/proofs")).unwrap_or_default();
+    let ended = bench.fence("off", "").await;
+    assert!(ended.code == 0 && ended.err.contains("the request is not on disk"), "{ended:?}");
+    assert_eq!(kept().lines().count(), 1, "{}", kept());
+    // Without the key the ledger is what others go by.
+    fs::remove_file(bench.path("key")).unwrap();
+    let ended = bench.fence("off", "").await;
+    assert!(ended.code == 0 && kept().lines().count() == 2, "{ended:?} {}", kept());
+    // Nothing has it.
+    fs::remove_file(bench.path("state/proofs")).unwrap();
+    fs::create_dir(bench.path("state/proofs")).unwrap();
+    let ended = bench.fence("off", "").await;
+    assert!(ended.code == 1 && ended.err.contains("the host is off, but its proof is nowhere"), "{ended:?}");
+    // With the key, the cluster and Nova have it.
+    fs::write(bench.path("key"), "k".repeat(44)).unwrap();
+    fs::set_permissions(bench.path("key"), fs::Permissions::from_mode(0o600)).unwrap();
+    let ended = bench.fence("off", "").await;
+    assert!(ended.code == 0 && ended.err.contains("the proof is not in the ledger"), "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_host_has_novas_name_on_a_controller_that_never_asked_before() {
     let cloud = Cloud::start().await;
     let bench = Bench::with(cloud.auth_url());

@@ -79,7 +79,10 @@ async fn an_exit_code_that_only_looks_like_off_is_none() {
         ("echo 'Status: OFF'; exit 2", true),
         ("echo 'Status: OFF'; echo 'a warning' >&2; exit 2", true),
         ("exit 2", true),
+        ("echo 'the plug is Off'; exit 2", true),
         ("echo 'Status: ON'; exit 2", false),
+        ("echo 'usage: fence_toy [options]'; exit 2", false),
+        ("echo 'Status: ON, was OFF'; exit 2", false),
         ("echo \"/usr/bin/python3: can't open file 'x'\" >&2; exit 2", false),
         ("if", false),
     ] {

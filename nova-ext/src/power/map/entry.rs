@@ -97,34 +97,35 @@ impl Entry {
         }
     }
 
-    /// What makes it this device and no other; no secrets.
+    /// What makes it this device and no other, however it is written; no secrets.
     pub fn identity(&self) -> String {
         let base = self.base();
         match (self.driver, &self.system) {
-            (Driver::Redfish, Some(system)) => format!("{base} system {system}"),
+            (Driver::Redfish, Some(system)) => {
+                // Its id, or its path, which ends with it.
+                let id = system.trim_end_matches('/').rsplit('/').next().unwrap_or(system);
+                format!("{base} system {id}")
+            }
             _ => base,
         }
     }
 
     /// The same, without the part that may be left out: a device with one system is that system.
     pub(super) fn base(&self) -> String {
-        let usual = self.usual_port();
-        let address = match self.place() {
-            // Simulated boards share an address, so the port is part of it.
-            Ok(Place { host, port }) => Place { host, port: port.filter(|port| Some(*port) != usual) }
-                .to_string()
-                .to_ascii_lowercase(),
-            Err(_) => self.address.clone().unwrap_or_default(),
-        };
-        match self.driver {
-            Driver::Ipmi => format!("ipmi {address}"),
-            Driver::Redfish => format!("redfish {address}"),
-            Driver::Agent => {
-                let agent =
-                    self.agent.as_deref().map(|agent| agent.display().to_string()).unwrap_or_default();
-                let place = self.parameter(&["ip", "ipaddr"]).map_or(address, |(_, ip)| ip.clone());
-                let outlet = self.outlet().map(|(name, value)| format!(" {name} {value}"));
-                format!("agent {agent} {place}{}", outlet.unwrap_or_default())
+        let written = || self.parameter(&["ip", "ipaddr"]).or(self.address.as_ref()).cloned();
+        // Simulated boards share an address, so the port is part of it.
+        let board = self.board().map(|(host, port)| Place { host, port }.to_string()).or_else(written);
+        match (self.driver, board, self.outlet()) {
+            (Driver::Ipmi, board, _) => format!("ipmi {}", board.unwrap_or_default()),
+            (Driver::Redfish, board, _) => format!("redfish {}", board.unwrap_or_default()),
+            // Several agents speak to one switch.
+            (Driver::Agent, Some(board), Some(outlet)) => format!("agent {board} outlet {outlet}"),
+            (Driver::Agent, board, outlet) => {
+                let mut text = format!("agent {}", self.agent_name());
+                for part in board.iter().chain(outlet) {
+                    text = text + " " + part;
+                }
+                text
             }
         }
     }
@@ -133,13 +134,13 @@ impl Entry {
     /// say, as agents for what has no address of its own.
     pub(super) fn board(&self) -> Option<(String, Option<u16>)> {
         let place = match (self.driver, self.parameter(&["ip", "ipaddr"])) {
-            (Driver::Agent, Some((_, ip))) => ip.parse().ok()?,
+            (Driver::Agent, Some(ip)) => ip.parse().ok()?,
             _ => self.place().ok()?,
         };
         let host = place.host.trim_end_matches('.').to_ascii_lowercase();
         // One address is written in several ways.
         let host = host.parse::<IpAddr>().map_or(host, |address| address.to_canonical().to_string());
-        let port = self.parameter(&["ipport"]).and_then(|(_, port)| port.parse().ok());
+        let port = self.parameter(&["ipport"]).and_then(|port| port.parse().ok());
         let port = place.port.or(self.port).or(port).filter(|port| Some(*port) != self.usual_port());
         Some((host, port))
     }
@@ -156,17 +157,25 @@ impl Entry {
     /// Who speaks to it: with one kind, devices at one address are told apart by what their driver knows of them.
     pub(super) fn kind(&self) -> String {
         match (self.driver, &self.agent) {
-            (Driver::Agent, Some(agent)) if self.outlet().is_none() => agent.display().to_string(),
+            (Driver::Agent, Some(_)) if self.outlet().is_none() => self.agent_name(),
             (driver, _) => format!("{driver:?}").to_ascii_lowercase(),
         }
     }
 
-    fn outlet(&self) -> Option<(&'static str, &String)> {
+    /// One outlet has several parameters' names.
+    fn outlet(&self) -> Option<&String> {
         self.parameter(&["plug", "port", "nodename", "pcmk_host_list", "uuid", "systems_uri"])
     }
 
-    fn parameter(&self, names: &[&'static str]) -> Option<(&'static str, &String)> {
-        names.iter().find_map(|name| Some((*name, self.parameters.get(*name)?)))
+    fn parameter(&self, names: &[&str]) -> Option<&String> {
+        names.iter().find_map(|name| self.parameters.get(*name))
+    }
+
+    /// The agent; those that are installed by their name alone.
+    fn agent_name(&self) -> String {
+        let agent = self.agent.as_deref().unwrap_or(Path::new(""));
+        let installed = ["/usr/sbin", "/sbin"].iter().find_map(|folder| agent.strip_prefix(folder).ok());
+        installed.unwrap_or(agent).display().to_string()
     }
 
     fn usual_port(&self) -> Option<u16> {

@@ -53,7 +53,7 @@ fn each_host_has_its_device() {
     assert!(!format!("{map:?}").contains("hunter2"));
     let message = [0x40, 0x2A, 0x30, 0x1B, 1, 0, 0, 0];
     let spoke = |host: &HostName| {
-        let senders = map.kdump_senders(&Names::default(), host);
+        let senders = map.kdump_senders(host, host);
         senders.proof("198.51.100.1".parse().unwrap(), &message, crate::stamp::Stamp::now())
     };
     assert_eq!(spoke(&host("compute-1")).unwrap().host(), &host("compute-1"));
@@ -149,6 +149,61 @@ fn one_board_under_two_drivers_is_one_board() {
 }
 
 #[test]
+fn one_device_that_is_written_in_two_ways_is_one_device() {
+    let of = |host: &str, entry: &str| format!("[host.{host}]\npassword = \"p\"\n{entry}\n");
+    let ipmi = |address: &str| format!("driver = \"ipmi\"\naddress = \"{address}\"");
+    let redfish = |address: &str, system: &str| {
+        format!("driver = \"redfish\"\nuser = \"u\"\naddress = \"{address}\"\nsystem = \"{system}\"")
+    };
+    let agent = |name: &str, parameters: &str| {
+        format!("driver = \"agent\"\nagent = \"{name}\"\nparameters = {{ {parameters} }}")
+    };
+    for (one, other, device) in [
+        (redfish("bmc", "1"), redfish("bmc", "/redfish/v1/Systems/1"), "redfish bmc system 1"),
+        (redfish("bmc", "/redfish/v1/Systems/1/"), redfish("BMC.", "1"), "redfish bmc system 1"),
+        (ipmi("bmc-1"), ipmi("BMC-1."), "ipmi bmc-1"),
+        (ipmi("2001:db8::1"), ipmi("[2001:DB8:0::0:1]:623"), "ipmi 2001:db8::1"),
+        (ipmi("[2001:db8::1]:9001"), ipmi("[2001:DB8:0::1]:9001"), "ipmi [2001:db8::1]:9001"),
+        (ipmi("192.0.2.1"), ipmi("::ffff:192.0.2.1"), "ipmi 192.0.2.1"),
+        (
+            agent("fence_apc", "ip = \"pdu\", plug = \"7\""),
+            agent("fence_apc", "ip = \"pdu\", port = \"7\""),
+            "agent pdu outlet 7",
+        ),
+        (
+            agent("fence_apc", "ip = \"pdu\", plug = \"7\""),
+            agent("fence_apc_snmp", "ipaddr = \"PDU.\", plug = \"7\""),
+            "agent pdu outlet 7",
+        ),
+        (
+            agent("fence_virt", "port = \"vm\""),
+            agent("/usr/sbin/fence_virt", "port = \"vm\""),
+            "agent fence_virt vm",
+        ),
+        (
+            agent("fence_idrac", "ip = \"bmc\""),
+            agent("/usr/sbin/fence_idrac", "ip = \"bmc.\""),
+            "agent fence_idrac bmc",
+        ),
+    ] {
+        let text = of("a", &one) + &of("b", &other);
+        let error = load(&text).map(|_| ()).unwrap_err().to_string();
+        assert!(error.contains(&format!("a and b both have the device {device}.")), "{text}\n{error}");
+    }
+    for (one, other) in [
+        (redfish("bmc", "/redfish/v1/Systems/1"), redfish("bmc", "/redfish/v1/Systems/11")),
+        (ipmi("[2001:db8::1]:9001"), ipmi("[2001:db8::1]:9002")),
+        (agent("fence_apc", "ip = \"pdu\", plug = \"7\""), agent("fence_apc", "ip = \"pdu\", port = \"8\"")),
+        // What has no address is told apart by its agent.
+        (agent("fence_virt", "port = \"7\""), agent("fence_aws", "port = \"7\"")),
+        (agent("/opt/a/fence_x", ""), agent("/opt/b/fence_x", "")),
+    ] {
+        let text = of("a", &one) + &of("b", &other);
+        assert!(load(&text).is_ok(), "{text}");
+    }
+}
+
+#[test]
 fn a_host_is_found_by_the_name_of_its_node() {
     let map = load(TWO).unwrap();
     let listed = |nova: &str, node: &str, power: Option<&str>| crate::config::Host {
@@ -171,7 +226,7 @@ fn a_host_is_found_by_the_name_of_its_node() {
     assert_eq!(map.device_of(&names, &two).unwrap().name(), "redfish 192.0.2.2:8443");
     // What it proves, it proves of the host that Nova knows.
     let message = [0x40, 0x2A, 0x30, 0x1B, 1, 0, 0, 0];
-    let spoke = map.kdump_senders(&names, &one).proof(
+    let spoke = map.kdump_senders(&host("compute-1"), &one).proof(
         "198.51.100.1".parse().unwrap(),
         &message,
         crate::stamp::Stamp::now(),
@@ -179,6 +234,36 @@ fn a_host_is_found_by_the_name_of_its_node() {
     assert_eq!(spoke.unwrap().host(), &one);
     let nova = [one, two].into();
     assert!(map.validate(Some((&names, &nova))).iter().all(|finding| finding.severity != Severity::Error));
+}
+
+#[test]
+fn a_host_has_no_device_that_the_configuration_gives_to_another() {
+    let map = load(TWO).unwrap();
+    let listed = |nova: &str, node: &str, power: Option<&str>| crate::config::Host {
+        nova: host(nova),
+        node: node.parse().unwrap(),
+        power: power.map(str::to_owned),
+    };
+    let names = Names::new(&[
+        listed("c1", "n1", Some("compute-2")),
+        listed("c2", "compute-2", None),
+        listed("compute-1", "n3", Some("bmc-3")),
+        listed("c4", "compute-1", None),
+    ])
+    .unwrap();
+    let why = |name: &str| map.own_device_of(&names, &host(name)).map(|_| ()).unwrap_err().to_string();
+    assert_eq!(map.name(&names, &host("c1")), Some(host("compute-2")));
+    // By its node, and by its name.
+    for taken in ["c2", "compute-2"] {
+        assert_eq!(map.name(&names, &host(taken)), None);
+    }
+    assert!(why("compute-2").contains("that is not the device of compute-2"), "{}", why("compute-2"));
+    assert!(why("c2").contains("has no host c2"), "{}", why("c2"));
+    // What the configuration says is missing: nothing else will do.
+    assert_eq!(map.name(&names, &host("compute-1")), None);
+    assert!(why("compute-1").contains("has no host bmc-3"), "{}", why("compute-1"));
+    // Nobody else's then.
+    assert_eq!(map.name(&names, &host("c4")), Some(host("compute-1")));
 }
 
 #[test]
@@ -249,8 +334,40 @@ async fn a_device_that_nobody_answers_for_is_found() {
     let text =
         TWO.replace("\"192.0.2.1\"", &format!("\"{address}\"")).replace("192.0.2.2:8443", "127.0.0.1:1");
     let map = load(&text).unwrap();
-    let found = map.validate_live(None, Duration::from_millis(300), 8).await;
+    let pace = Pace { within: Duration::from_millis(300), at_once: 8 };
+    let found = map.validate_live(None, pace, pace).await;
     assert!(found[0].text.contains("does not answer"), "{found:?}");
     assert!(found[1].text.contains("cannot be reached"), "{found:?}");
     assert!(found.iter().all(|finding| finding.severity == Severity::Error));
+}
+
+#[tokio::test]
+async fn agents_are_asked_at_their_own_pace() {
+    let folder = tempfile::tempdir().unwrap();
+    let path = folder.path().join("fence_slow");
+    let lock = folder.path().join("lock").display().to_string();
+    // Says so if another one runs at the same time.
+    let script = format!(
+        "#!/bin/sh\ncat >/dev/null\nmkdir {lock} || exit 1\nsleep 0.3\nrmdir {lock}\necho Status: OFF\nexit 2\n"
+    );
+    fs::write(&path, script).unwrap();
+    fs::set_permissions(&path, Permissions::from_mode(0o755)).unwrap();
+    let of = |name: &str| {
+        let path = path.display();
+        format!(
+            "[host.{name}]\ndriver = \"agent\"\nagent = \"{path}\"\nparameters = {{ plug = \"{name}\" }}\n"
+        )
+    };
+    let silent = tokio::net::UdpSocket::bind("127.0.0.1:0").await.unwrap();
+    let board = format!(
+        "[host.z]\ndriver = \"ipmi\"\naddress = \"{}\"\npassword = \"p\"\n",
+        silent.local_addr().unwrap()
+    );
+    let map = load(&(of("a") + &of("b") + &of("c") + &board)).unwrap();
+    let boards = Pace { within: Duration::from_millis(50), at_once: 8 };
+    let found = map.validate_live(None, boards, Pace { within: Duration::from_secs(20), at_once: 1 }).await;
+    for of in &found[..3] {
+        assert!(of.severity == Severity::Ok && of.text == "it reads off", "{found:?}");
+    }
+    assert!(found[3].text.contains("does not answer"), "{found:?}");
 }

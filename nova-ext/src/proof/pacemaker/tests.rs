@@ -67,6 +67,36 @@ fn a_node_is_online_if_it_is_clean() {
 }
 
 #[test]
+fn a_node_is_lost_if_it_is_listed_and_nowhere_online() {
+    let said = |nodes: &str| {
+        let text = format!(
+            r#"<pacemaker-result><nodes>{nodes}<node name="ctl-1" online="true" unclean="false"/></nodes><resources>
+            <resource id="w"><node name="compute-1" id="compute-1" cached="true"/></resource></resources></pacemaker-result>"#
+        );
+        is_lost(&text, &"compute-1".parse().unwrap()).unwrap()
+    };
+    let node = |state: &str| said(&format!(r#"<node name="Compute-1" {state} type="remote"/>"#));
+    assert_eq!(node(r#"online="false" unclean="false""#), Some(true));
+    assert_eq!(node(r#"online="true" unclean="true""#), Some(true));
+    for online in [
+        r#"online="true" unclean="false""#,
+        r#"online="true""#,
+        r#"online="true" unclean="false" pending="true""#,
+        r#"online="" unclean="""#,
+    ] {
+        assert_eq!(node(online), Some(false), "{online}");
+    }
+    // Where a resource runs does not list it.
+    assert_eq!(said(""), None);
+    let twice =
+        r#"<node name="compute-1" online="false"/><node name="compute-1" online="true" unclean="false"/>"#;
+    assert_eq!(said(twice), Some(false));
+    for bad in ["", "<crm_mon", "<html/>"] {
+        assert!(is_lost(bad, &"compute-1".parse().unwrap()).is_err(), "{bad}");
+    }
+}
+
+#[test]
 fn times_of_all_zones() {
     for text in ["2026-11-30 10:00:00Z", "2026-11-30 15:30:00.999 +05:30", "2026-11-30 04:00:00 -06:00"] {
         assert_eq!(

@@ -88,6 +88,22 @@ pub(super) fn is_online(text: &str, node: &str) -> Result<bool, BadXml> {
     Ok(online)
 }
 
+pub(super) fn is_lost(text: &str, node: &str) -> Result<Option<bool>, BadXml> {
+    let (mut is_result, mut lost) = (false, None);
+    elements(text, |name, get| {
+        is_result |= name == "pacemaker-result";
+        let is = |what: &str, word: &str| get(what).is_some_and(|value| value == word);
+        let named = get("name").is_some_and(|it| it.eq_ignore_ascii_case(node));
+        // Where a resource runs says nothing of how the node is.
+        if name == "node" && named && get("online").is_some() {
+            let so = is("online", "false") || is("unclean", "true");
+            lost = Some(so && lost.unwrap_or(true));
+        }
+        Ok(())
+    })?;
+    if is_result { Ok(lost) } else { Err(BadXml("it is no pacemaker-result".into())) }
+}
+
 /// `2026-11-30 10:00:00.123456 +01:00`, with or without fraction, `Z` for +00:00.
 pub(super) fn time(text: &str) -> Option<Stamp> {
     let text = text.trim();
