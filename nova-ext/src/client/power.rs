@@ -28,9 +28,16 @@ pub(crate) fn find(
 ) -> Result<(HostName, Box<dyn Device>), ClientError> {
     let names = Names::new(&config.hosts)?;
     let host = named(config, &names, map, name)?;
-    // A map may have hosts as they were called here, unless the configuration calls them otherwise.
-    let asked = name.parse().ok().filter(|asked| names.node(&host).is_none() && map.entry(asked).is_ok());
-    let called = map.name(&names, &host).or(asked).unwrap_or_else(|| host.clone());
+    // A map may have hosts as they were called here, unless the configuration calls them, or others, otherwise.
+    let is_anothers = |asked: &HostName| {
+        names.is_power_of_another(asked.as_str(), &host)
+            || names.configured(asked.as_str()).is_some_and(|of| *of != host)
+    };
+    let asked = name
+        .parse()
+        .ok()
+        .filter(|asked| names.node(&host).is_none() && map.entry(asked).is_ok() && !is_anothers(asked));
+    let called = map.name(&names, &host).or(asked).map_or_else(|| map.named(&names, &host), Ok)?;
     let device = if own { map.own_device(&called) } else { map.device(&called) };
     Ok((host, device?))
 }
