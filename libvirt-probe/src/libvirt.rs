@@ -93,7 +93,7 @@ impl Libvirt {
         report.elapsed = now() - started;
         let troubles = self.guests.troubles(now(), self.settings.occupied).len();
         let late = self.link.as_mut().is_some_and(|link| link.is_late(self.settings.deadlines, now()));
-        self.watch.end(report.health(), late, troubles, now());
+        self.watch.end(report.health(), self.link.is_some(), late, troubles, now());
         report
     }
 

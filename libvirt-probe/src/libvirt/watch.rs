@@ -45,10 +45,11 @@ impl Watch {
         self.again = None;
     }
 
-    /// A check is over.
-    pub(crate) fn end(&mut self, health: Health, late: bool, troubles: usize, now: Instant) {
+    /// A check is over. Without a connection nothing will be told, such as the end of a daemon that is being stopped.
+    pub(crate) fn end(&mut self, health: Health, linked: bool, late: bool, troubles: usize, now: Instant) {
         (self.late, self.troubles) = (late, troubles);
-        self.bad = if health >= Health::Failed { self.bad.saturating_add(1) } else { 0 };
+        let is_bad = health >= Health::Failed || health == Health::Degraded && !linked;
+        self.bad = if is_bad { self.bad.saturating_add(1) } else { 0 };
         self.again = (1..=TIMES).contains(&self.bad).then(|| now + AGAIN);
     }
 
@@ -161,6 +162,32 @@ impl Libvirt {
         }
         if bad {
             self.watch.due();
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_did_not_go_well_is_looked_at_again_a_few_times() {
+        let now = now();
+        for (health, linked, again) in [
+            (Health::Ok, true, false),
+            (Health::Degraded, true, false),
+            // It may be overloaded, or about to end.
+            (Health::Degraded, false, true),
+            (Health::Failed, true, true),
+            (Health::Failed, false, true),
+        ] {
+            let mut watch = Watch::default();
+            for _ in 0..TIMES {
+                watch.end(health, linked, false, 0, now);
+                assert_eq!(watch.again, again.then(|| now + AGAIN), "{health:?} {linked}");
+            }
+            watch.end(health, linked, false, 0, now);
+            assert_eq!(watch.again, None, "{health:?} {linked}");
         }
     }
 }
