@@ -65,6 +65,11 @@ impl AttributeError {
     pub fn is_no_cluster(&self) -> bool {
         matches!(self, Self::Process(ProcessError::Spawn(_, error)) if error.kind() == ErrorKind::NotFound)
     }
+
+    /// Whether the cluster may be there and does not answer.
+    pub fn is_late(&self) -> bool {
+        matches!(self, Self::Process(ProcessError::Late(..)))
+    }
 }
 
 impl Evacuate {
@@ -191,5 +196,7 @@ mod tests {
         assert!(!spawn(ErrorKind::PermissionDenied).is_no_cluster());
         assert!(!AttributeError::Process(ProcessError::Late(UPDATER.into(), Duration::ZERO)).is_no_cluster());
         assert!(!AttributeError::Refused("exit code 102".into()).is_no_cluster());
+        assert!(AttributeError::Process(ProcessError::Late(UPDATER.into(), Duration::ZERO)).is_late());
+        assert!(!AttributeError::Refused("exit code 102".into()).is_late());
     }
 }

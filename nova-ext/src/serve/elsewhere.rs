@@ -4,7 +4,6 @@
 use std::time::Duration;
 
 use crate::handover::{AttributeError, Attributes, EVACUATE, Evacuate, PROOF, Request, value_of};
-use crate::process::ProcessError;
 use crate::stamp::Stamp;
 
 /// Whoever repeats a request tells the cluster after the file was written: until then it shows how the last one ended.
@@ -65,11 +64,10 @@ pub(super) fn is_fresh(since: u64, now: Stamp, stale: u64) -> bool {
 /// A cluster that does not run has no other controllers; one that does not answer in time may have. Whoever was at it has
 /// ended after a while.
 fn unheard(request: &Request, error: &AttributeError, now: Stamp, stale: u64) -> Whose {
-    match error {
-        AttributeError::Process(ProcessError::Late(..)) if now.since(request.at).as_secs() <= stale => {
-            Whose::Theirs(error.to_string())
-        }
-        _ => Whose::Ours,
+    if error.is_late() && now.since(request.at).as_secs() <= stale {
+        Whose::Theirs(error.to_string())
+    } else {
+        Whose::Ours
     }
 }
 
@@ -78,6 +76,7 @@ mod tests {
     use super::*;
     use crate::handover::{Marked, Wish};
     use crate::ids::IncidentId;
+    use crate::process::ProcessError;
 
     fn at(seconds: u64) -> Stamp {
         "2026-11-25T10:00:00Z".parse::<Stamp>().unwrap().after(Duration::from_secs(seconds))

@@ -214,7 +214,7 @@ async fn was_on(shared: &Shared, host: &HostName, at: Stamp) -> Result<(), Troub
 }
 
 /// Why a host must not return now: as of this moment, whatever was known when its return was decided. What was asked for
-/// before it was on does not count, and nobody who cannot be asked is taken for one who asks for nothing.
+/// before it was on does not count, and a cluster that does not answer is not taken for one that asks for nothing.
 async fn to_be_evacuated(shared: &Shared, host: &HostName, on: Option<Stamp>) -> Option<String> {
     let engine = shared.status.borrow().incidents.iter().any(|one| one.host == *host);
     if engine || follow::is_busy(host) {
@@ -236,10 +236,11 @@ async fn to_be_evacuated(shared: &Shared, host: &HostName, on: Option<Stamp>) ->
     let (evacuate, proof) = tokio::join!(attributes.values(EVACUATE), attributes.values(PROOF));
     let (evacuate, proof) = match (evacuate, proof) {
         (Ok(evacuate), Ok(proof)) => (evacuate, proof),
-        (Err(error), _) | (_, Err(error)) if error.is_no_cluster() => return None,
-        (Err(error), _) | (_, Err(error)) => {
+        (Err(error), _) | (_, Err(error)) if error.is_late() => {
             return Some(format!("it cannot be told whether it is to be evacuated: {error}"));
         }
+        // A cluster that does not run has no other controllers.
+        (Err(_), _) | (_, Err(_)) => return None,
     };
     let line = value_of(&proof, &node);
     let signed = line.zip(shared.signer.as_ref()).and_then(|(line, signer)| signer.verify(host, line).ok());
