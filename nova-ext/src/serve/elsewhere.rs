@@ -73,57 +73,39 @@ fn unheard(request: &Request, error: &AttributeError, now: Stamp, stale: u64) ->
 
 #[cfg(test)]
 mod tests {
+    use super::super::tests::{self, stamp};
     use super::*;
-    use crate::handover::{Marked, Wish};
-    use crate::ids::IncidentId;
+    use crate::handover::Wish;
     use crate::process::ProcessError;
 
-    fn at(seconds: u64) -> Stamp {
-        "2026-11-25T10:00:00Z".parse::<Stamp>().unwrap().after(Duration::from_secs(seconds))
-    }
-
     fn request() -> Request {
-        Request {
-            id: IncidentId::new_random(),
-            wish: Wish::Evacuate,
-            at: at(0),
-            by: "fence_nova on ctl2".into(),
-            node: "c1".parse().unwrap(),
-            host: "c1".parse().unwrap(),
-            proof: Some("nova-ha: off a".into()),
-            marked: Marked::Done,
-            power_on: false,
-            evacuates: true,
-            shared_storage: None,
-            not_before: None,
-            story: Vec::new(),
-        }
+        Request { proof: Some("nova-ha: off a".into()), ..tests::request(Wish::Evacuate, "c1", 0) }
     }
 
     #[test]
     fn what_another_controller_is_at_is_left_alone_until_it_has_stopped() {
         let (request, ours) = (request(), Some("nova-ha: off a"));
-        let begun = |seconds| format!("ctl1@{}", at(seconds).as_secs());
-        let whose = |evacuate: &str, now| judge(&request, (Some(evacuate), ours), "ctl2", at(now), 90);
+        let begun = |seconds| format!("ctl1@{}", stamp(seconds).as_secs());
+        let whose = |evacuate: &str, now| judge(&request, (Some(evacuate), ours), "ctl2", stamp(now), 90);
         assert!(matches!(whose(&begun(5), 6), Whose::Theirs(_)));
         assert!(matches!(whose(&begun(5), 95), Whose::Theirs(_)));
         assert_eq!(whose(&begun(5), 96), Whose::Ours);
         assert!(matches!(whose(&begun(70), 96), Whose::Theirs(_)), "it was renewed");
         assert_eq!(whose("yes", 1), Whose::Ours);
         // Ours of an earlier life.
-        assert_eq!(judge(&request, (Some(&begun(5)), ours), "ctl1", at(6), 90), Whose::Ours);
-        assert_eq!(judge(&request, (None, None), "ctl2", at(6), 90), Whose::Ours);
+        assert_eq!(judge(&request, (Some(&begun(5)), ours), "ctl1", stamp(6), 90), Whose::Ours);
+        assert_eq!(judge(&request, (None, None), "ctl2", stamp(6), 90), Whose::Ours);
     }
 
     #[test]
     fn what_another_controller_has_done_is_over() {
         let request = request();
-        let whose = |said, now| judge(&request, said, "ctl2", at(now), 90);
+        let whose = |said, now| judge(&request, said, "ctl2", stamp(now), 90);
         let ours = Some("nova-ha: off a");
         assert_eq!(whose((Some("no"), ours), 60), Whose::Over);
         assert_eq!(whose((Some("no"), ours), 5), Whose::Ours, "it is being repeated");
         assert_eq!(whose((Some("no"), Some("nova-ha: off b")), 60), Whose::Ours);
-        let on = crate::handover::on_since(at(3));
+        let on = crate::handover::on_since(stamp(3));
         assert_eq!(whose((Some("no"), Some(&on)), 5), Whose::Over);
     }
 
@@ -137,9 +119,9 @@ mod tests {
             (AttributeError::Refused("no connection".into()), 0, true),
             (AttributeError::Process(late), 10, false),
         ] {
-            assert_eq!(unheard(&request, &error, at(now), 90) == Whose::Ours, ours, "{error}");
+            assert_eq!(unheard(&request, &error, stamp(now), 90) == Whose::Ours, ours, "{error}");
         }
         let late = AttributeError::Process(ProcessError::Late("attrd_updater".into(), TOOL));
-        assert_eq!(unheard(&request, &late, at(91), 90), Whose::Ours);
+        assert_eq!(unheard(&request, &late, stamp(91), 90), Whose::Ours);
     }
 }

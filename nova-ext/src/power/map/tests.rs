@@ -203,14 +203,13 @@ fn one_device_that_is_written_in_two_ways_is_one_device() {
     }
 }
 
+fn listed(nova: &str, node: &str, power: Option<&str>) -> crate::config::Host {
+    crate::config::Host { nova: host(nova), node: node.parse().unwrap(), power: power.map(str::to_owned) }
+}
+
 #[test]
 fn a_host_is_found_by_the_name_of_its_node() {
     let map = load(TWO).unwrap();
-    let listed = |nova: &str, node: &str, power: Option<&str>| crate::config::Host {
-        nova: host(nova),
-        node: node.parse().unwrap(),
-        power: power.map(str::to_owned),
-    };
     let names = Names::new(&[
         listed("c1.example.org", "compute-1", None),
         listed("c2.example.org", "c2", Some("compute-2")),
@@ -239,11 +238,6 @@ fn a_host_is_found_by_the_name_of_its_node() {
 #[test]
 fn a_host_has_no_device_that_the_configuration_gives_to_another() {
     let map = load(TWO).unwrap();
-    let listed = |nova: &str, node: &str, power: Option<&str>| crate::config::Host {
-        nova: host(nova),
-        node: node.parse().unwrap(),
-        power: power.map(str::to_owned),
-    };
     let names = Names::new(&[
         listed("c1", "n1", Some("compute-2")),
         listed("c2", "compute-2", None),
