@@ -158,6 +158,29 @@ impl Bed {
         self.cluster.node("ours")
     }
 
+    /// The transitions whose start of the connection to a node succeeded last, on either cluster node.
+    fn connections(&self, to: &str) -> Result<Vec<String>> {
+        let cib = self.cluster.exec(&["cibadmin", "--query", "--scope", "status"])?;
+        let document = Document::parse(&cib).context("the cluster's status")?;
+        let id = format!("{to}_last_0");
+        let started = |op: &roxmltree::Node<'_, '_>| {
+            op.attribute("id") == Some(&id)
+                && op.attribute("operation") == Some("start")
+                && op.attribute("rc-code") == Some("0")
+        };
+        let keys = document.descendants().filter(started).filter_map(|op| op.attribute("transition-key"));
+        Ok(keys.map(str::to_owned).collect())
+    }
+
+    /// Waits until the cluster has noticed the client that came between, and has made its connection to a node anew.
+    /// That the node is online does not say so: it is until the cluster gets round to it.
+    fn wait_connected_anew(&self, to: &str, before: &[String]) -> Result<()> {
+        wait::until(secs(60), &format!("a new connection to {to}"), || {
+            Ok(self.connections(to)?.iter().any(|made| !before.contains(made)).then_some(()))
+        })?;
+        self.cluster.wait_online(to, secs(60))
+    }
+
     /// The connection to `ours` is taken over by the other cluster node, twice.
     fn move_there_and_back(&self) -> Result<()> {
         let cluster = &self.cluster;
@@ -191,14 +214,15 @@ fn key_alone_does_not_run_agents(bed: &Bed) -> Result<()> {
     let cluster = &bed.cluster;
     // Controllers take any second client for a successor and leave: they would fence the node before long.
     cluster.set_property("stonith-enabled", "false")?;
+    let before = [bed.connections("theirs")?, bed.connections("ours")?];
     for (name, why) in [("theirs", "the C daemon"), ("ours", "our daemon without a policy")] {
         let (said, made) = bed.make_trophy(name)?;
         if !made {
             return fail(format!("{why} did not run what any holder of the key asks for: {said}"));
         }
     }
-    for name in ["theirs", "ours"] {
-        cluster.wait_online(name, secs(60))?;
+    for (name, before) in ["theirs", "ours"].into_iter().zip(before) {
+        bed.wait_connected_anew(name, &before)?;
     }
     cluster.settle()?;
     cluster.set_property("stonith-enabled", "true")?;
@@ -241,6 +265,7 @@ fn key_alone_does_not_run_agents(bed: &Bed) -> Result<()> {
     let agents = "[agents]\nallow = ['ocf:rig:witness']\n";
     bed.policy(&format!("[peers]\naddresses = [{}]\n{agents}", bed.controllers()?), "New policy from")?;
     cluster.set_property("stonith-enabled", "false")?;
+    let before = bed.connections("ours")?;
     let said = bed.attack("c1", "ours", AGENT, &[&format!("state={TROPHY}")])?;
     if said != format!("ran: 5 7 Agent {AGENT} is not allowed by this node's policy") {
         return fail(format!("from a controller's host: {said}"));
@@ -248,7 +273,7 @@ fn key_alone_does_not_run_agents(bed: &Bed) -> Result<()> {
     if bed.ours()?.path(TROPHY)?.exists() {
         return fail("the agent was run");
     }
-    cluster.wait_online("ours", secs(60))?;
+    bed.wait_connected_anew("ours", &before)?;
     cluster.settle()?;
     bed.monitored("ours")
 }
