@@ -88,6 +88,22 @@ pub enum ClientError {
          (service_down_time); try again then"
     )]
     Reports(HostName),
+    /// Its guests are on their way from it, by the proof that it is off.
+    #[error(
+        "{0} is being evacuated, or is to be, because it is off: it is not switched on before that has ended \
+         (nova-ha status), unless it is forced (--force). To have it switched on then: nova-ha return {0} --power-on"
+    )]
+    Evacuated(HostName),
+    /// Nobody says whether they are.
+    #[error(
+        "it cannot be told whether {host} is being evacuated, so it is not switched on unless it is forced: {why}"
+    )]
+    Untellable {
+        /// The host.
+        host: HostName,
+        /// Why not.
+        why: String,
+    },
     /// A proof of another host.
     #[error("the proof is about {proven}, and this is {host}: nothing is done")]
     OtherHost {

@@ -101,6 +101,28 @@ impl Request {
     }
 }
 
+/// Whether somebody wants, or does, an evacuation of a host: the engine of this controller or of another one. `evacuate`
+/// and `proofs`: what the cluster says of all nodes; `queued`: what lies in the folder of requests here.
+pub fn is_evacuated(
+    (host, node): (&HostName, &NodeName),
+    evacuate: &[Value],
+    proofs: &[Value],
+    queued: &[Request],
+) -> bool {
+    let names = |value: &Value| value.node == node.as_str() || value.node == host.as_str();
+    if evacuate.iter().any(|value| names(value) && Evacuate::parse(&value.value) != Evacuate::Over) {
+        return true;
+    }
+    let (evacuate, proof) = (value_of(evacuate, node), value_of(proofs, node));
+    // One that an engine elsewhere has taken up by the attributes is still in the queue here.
+    queued.iter().any(|it| {
+        it.wish == Wish::Evacuate
+            && it.host == *host
+            && it.asks() != Evacuate::Over
+            && !it.is_over(evacuate, proof)
+    })
+}
+
 /// What is left for an engine, on whichever controller, once a host is fenced.
 pub fn asks(evacuates: bool, marked: &Marked, power_on: bool) -> Evacuate {
     match (evacuates, marked) {

@@ -9,6 +9,7 @@ pub mod cli;
 pub mod client;
 pub mod cloud;
 pub mod config;
+mod disk;
 pub mod engine;
 pub mod events;
 pub mod fence;

@@ -10,6 +10,7 @@ mod evidence;
 mod failures;
 mod follow;
 mod hooks;
+mod looks;
 mod proofs;
 mod returns;
 mod socket;
@@ -52,6 +53,8 @@ use crate::stamp::Stamp;
 const ORDERS: usize = 256;
 /// Between two tries to reach the cloud.
 const PAUSE: Duration = Duration::from_secs(5);
+/// For a file of the engine to be read or written.
+const DISK: Duration = Duration::from_secs(10);
 /// What looks at files hangs if it has not looked for so long, and what asks the cluster and Nova.
 const FILES: Duration = Duration::from_secs(60);
 const CALLS: Duration = Duration::from_secs(900);

@@ -350,7 +350,7 @@ async fn from_fence_to_back_in_service() {
 /// A request that has no proof, as `fence_compute` leaves it.
 fn without_proof(cloud: &Cloud) -> Bench {
     let bench = Bench::with(cloud.auth_url());
-    bench.set_attribute("evacuate", "yes");
+    bench.set("evacuate", "yes");
     bench
 }
 

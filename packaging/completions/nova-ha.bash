@@ -782,7 +782,7 @@ _nova__ha() {
             return 0
             ;;
         nova__ha__subcmd__power__subcmd__cycle)
-            opts="-c -h --host --map --driver --address --user --password-file --cipher --privlvl --kg-file --system --session --ca-file --insecure --agent --option --timeout --json --config --help"
+            opts="-c -h --host --map --driver --address --user --password-file --cipher --privlvl --kg-file --system --session --ca-file --insecure --agent --option --timeout --json --force --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0
@@ -1066,7 +1066,7 @@ _nova__ha() {
             return 0
             ;;
         nova__ha__subcmd__power__subcmd__on)
-            opts="-c -h --host --map --driver --address --user --password-file --cipher --privlvl --kg-file --system --session --ca-file --insecure --agent --option --timeout --json --config --help"
+            opts="-c -h --host --map --driver --address --user --password-file --cipher --privlvl --kg-file --system --session --ca-file --insecure --agent --option --timeout --json --force --config --help"
             if [[ ${cur} == -* || ${COMP_CWORD} -eq 3 ]] ; then
                 COMPREPLY=( $(compgen -W "${opts}" -- "${cur}") )
                 return 0

@@ -114,6 +114,7 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l json -d 'Print one JSON object'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -l force -d 'With --host: even while the host is being evacuated, because it is off'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from on" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l host -d 'A host, by its name in Nova or in the cluster, instead of a device: off keeps the proof, on and cycle end it' -r
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l map -d 'The map of hosts and devices; mode 0600; default: that of the configuration' -r -F
@@ -135,6 +136,7 @@ complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_s
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l session -d 'Redfish: log in to a session, instead of sending the password with each request'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l insecure -d 'Redfish: believe any certificate'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l json -d 'Print one JSON object'
+complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -l force -d 'With --host: even while the host is being evacuated, because it is off'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from cycle" -s h -l help -d 'Print help (see more with \'--help\')'
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l map -d 'The map of hosts and devices; mode 0600; default: that of the configuration' -r -F
 complete -c nova-ha -n "__fish_nova_ha_using_subcommand power; and __fish_seen_subcommand_from list" -l timeout -d 'No device is asked longer than this' -r

@@ -122,20 +122,20 @@ async def power_off(host: str, *, timeout: float = 60.0, config: Path = None) ->
     return await _native.power_off(host, timeout, config, True)
 
 
-async def power_on(host: str, *, timeout: float = 60.0, config: Path = None) -> str:
+async def power_on(host: str, *, timeout: float = 60.0, force: bool = False, config: Path = None) -> str:
     """See nova_ext.power.on."""
     _load.require()
     from nova_ext import _native
 
-    return await _native.power_on(host, timeout, config, True)
+    return await _native.power_on(host, timeout, force, config, True)
 
 
-async def power_cycle(host: str, *, timeout: float = 120.0, config: Path = None) -> str:
+async def power_cycle(host: str, *, timeout: float = 120.0, force: bool = False, config: Path = None) -> str:
     """See nova_ext.power.cycle."""
     _load.require()
     from nova_ext import _native
 
-    return await _native.power_cycle(host, timeout, config, True)
+    return await _native.power_cycle(host, timeout, force, config, True)
 
 
 async def power_hosts(*, config: Path = None) -> list[Device]:

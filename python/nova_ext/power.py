@@ -35,20 +35,23 @@ def off(host: str, *, timeout: float = 60.0, config: Path = None) -> FenceProof:
     return _native.power_off(host, timeout, config, False)
 
 
-def on(host: str, *, timeout: float = 60.0, config: Path = None) -> str:
-    """Switches a host on. Before that, no proof of it holds any more."""
+def on(host: str, *, timeout: float = 60.0, force: bool = False, config: Path = None) -> str:
+    """Switches a host on. Before that, no proof of it holds any more, on any controller.
+
+    Refused while it is being evacuated, because it is off; with `force` nobody asks.
+    """
     _load.require()
     from nova_ext import _native
 
-    return _native.power_on(host, timeout, config, False)
+    return _native.power_on(host, timeout, force, config, False)
 
 
-def cycle(host: str, *, timeout: float = 120.0, config: Path = None) -> str:
-    """Off until that is read, then on."""
+def cycle(host: str, *, timeout: float = 120.0, force: bool = False, config: Path = None) -> str:
+    """Off until that is read, then on; refused as `on` is."""
     _load.require()
     from nova_ext import _native
 
-    return _native.power_cycle(host, timeout, config, False)
+    return _native.power_cycle(host, timeout, force, config, False)
 
 
 def hosts(*, config: Path = None) -> list[Device]:

@@ -30,13 +30,14 @@ fn said(state: PowerState) -> String {
 }
 
 macro_rules! switch {
-    ($(#[$doc:meta])* $name:ident, $does:path, $made:expr) => {
+    ($(#[$doc:meta])* $name:ident, $does:path, $made:expr $(, $force:ident)?) => {
         $(#[$doc])*
         #[pyfunction]
         pub(crate) fn $name(
             py: Python<'_>,
             host: String,
             timeout: f64,
+            $($force: bool,)?
             config: Option<PathBuf>,
             aio: bool,
         ) -> PyResult<Py<PyAny>> {
@@ -44,7 +45,7 @@ macro_rules! switch {
                 let within = span(timeout, LONGEST)?;
                 let made = $made;
                 runtime::run(py, stringify!($name), aio, async move {
-                    Ok(made($does(&configuration(config)?, &host, within).await?))
+                    Ok(made($does(&configuration(config)?, &host, within $(, $force)?).await?))
                 })
             })
         }
@@ -60,12 +61,12 @@ switch! {
     power_off, client::off, FenceProof::new
 }
 switch! {
-    /// Switches a host on: no proof of it holds any more.
-    power_on, client::on, said
+    /// Switches a host on, unless it is being evacuated: no proof of it holds any more.
+    power_on, client::on, said, force
 }
 switch! {
     /// Off until that is read, then on.
-    power_cycle, client::cycle, said
+    power_cycle, client::cycle, said, force
 }
 
 /// The hosts that have a power device, with what is wrong with it: JSON.

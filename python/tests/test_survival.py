@@ -128,10 +128,10 @@ ARGUMENTS: dict[str, tuple[Any, ...]] = {
     "incidents": (None,),
     "keys": (),
     "plan": ("c1", None, False),
-    "power_cycle": ("c1", 1.0, None, False),
+    "power_cycle": ("c1", 1.0, False, None, False),
     "power_hosts": (None,),
     "power_off": ("c1", 1.0, None, False),
-    "power_on": ("c1", 1.0, None, False),
+    "power_on": ("c1", 1.0, False, None, False),
     "power_status": ("c1", 1.0, None, False),
     "report": (None, "text", None),
 }

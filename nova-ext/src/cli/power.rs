@@ -9,7 +9,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::{Exit, Failure, complain, print, print_json};
-use crate::client::{power as client, proof};
+use crate::client::{ClientError, power as client, proof};
 use crate::config::Config;
 use crate::ids::HostName;
 use crate::power::map::{self, Entry, Finding, Map, Pace, Severity};
@@ -33,9 +33,9 @@ enum Action {
     /// Switch off, unless it is off, and read off twice in a row
     Off(Target),
     /// Switch on, unless it is on, and read on twice in a row
-    On(Target),
+    On(Powering),
     /// Off until that is read twice in a row, then on
-    Cycle(Target),
+    Cycle(Powering),
     /// List the hosts of the map with their devices, and say what is wrong with them
     List(List),
 }
@@ -107,6 +107,15 @@ struct Target {
 }
 
 #[derive(Debug, Args)]
+struct Powering {
+    #[command(flatten)]
+    target: Target,
+    /// With --host: even while the host is being evacuated, because it is off
+    #[arg(long, requires = "host")]
+    force: bool,
+}
+
+#[derive(Debug, Args)]
 struct List {
     /// The map of hosts and devices; mode 0600; default: that of the configuration
     #[arg(long, value_name = "FILE")]
@@ -165,10 +174,10 @@ pub(super) async fn run(options: &Options, config: Configured<'_>) -> Result<Exi
 
 async fn act(options: &Options, config: Configured<'_>) -> Result<Exit, Failure> {
     match &options.action {
-        Action::Status(target) => switch(target, What::Status, config).await,
-        Action::Off(target) => switch(target, What::Off, config).await,
-        Action::On(target) => switch(target, What::On, config).await,
-        Action::Cycle(target) => switch(target, What::Cycle, config).await,
+        Action::Status(target) => switch(target, What::Status, false, config).await,
+        Action::Off(target) => switch(target, What::Off, false, config).await,
+        Action::On(Powering { target, force }) => switch(target, What::On, *force, config).await,
+        Action::Cycle(Powering { target, force }) => switch(target, What::Cycle, *force, config).await,
         Action::List(list) => self::list(list, config).await,
     }
 }
@@ -195,6 +204,12 @@ struct NotDone {
     readings: Vec<Reading>,
 }
 
+impl From<ClientError> for NotDone {
+    fn from(error: ClientError) -> Self {
+        Self { why: format!("nothing was switched: {error}"), readings: Vec::new() }
+    }
+}
+
 impl From<PowerError> for NotDone {
     fn from(error: PowerError) -> Self {
         Self { why: error.to_string(), readings: error.readings().to_vec() }
@@ -204,15 +219,15 @@ impl From<PowerError> for NotDone {
 /// What is switched.
 struct Found {
     device: Box<dyn Device>,
-    /// The host, and where proofs of it are kept; none of a device alone.
-    host: Option<(HostName, PathBuf)>,
+    /// The host, and what is configured; none of a device alone.
+    host: Option<(HostName, Config)>,
 }
 
-async fn switch(target: &Target, what: What, config: Configured<'_>) -> Result<Exit, Failure> {
+async fn switch(target: &Target, what: What, force: bool, config: Configured<'_>) -> Result<Exit, Failure> {
     let started = Instant::now();
     let mut found = target.find(what, config)?;
     let name = found.device.name();
-    let result = carry_out(&mut found, target.timeout, what).await;
+    let result = carry_out(&mut found, target.timeout, what, force).await;
     let elapsed_ms = u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX);
     let host = found.host.as_ref().map(|(host, _)| host);
     let report =
@@ -245,23 +260,20 @@ async fn switch(target: &Target, what: What, config: Configured<'_>) -> Result<E
     })
 }
 
-async fn carry_out(found: &mut Found, within: Duration, what: What) -> Result<Done, NotDone> {
+async fn carry_out(found: &mut Found, within: Duration, what: What, force: bool) -> Result<Done, NotDone> {
     let device = found.device.as_mut();
     let outcome = match (what, &found.host) {
-        (What::Off, Some((host, ledger))) => {
+        (What::Off, Some((host, config))) => {
             let (outcome, proven) = power::off_with_proof(device, host, within).await?;
-            let kept = proof::record(ledger, &proven);
+            let kept = proof::record(&config.files.proofs(), &proven);
             let lost = kept
                 .err()
                 .map(|error| format!("{host} is off, and the proof of it could not be kept: {error}"));
             return Ok(Done { outcome, proof: Some(proven), lost });
         }
-        (What::On | What::Cycle, Some((host, ledger))) => {
+        (What::On | What::Cycle, Some((host, config))) => {
             // Before: a host that may be on must not be proven off.
-            proof::end(ledger, host).map_err(|error| NotDone {
-                why: format!("not switched on, as the proof that {host} is off cannot be ended: {error}"),
-                readings: Vec::new(),
-            })?;
+            client::before_on(config, host, force).await?;
             if what == What::On {
                 power::confirm_on(device, within).await
             } else {
@@ -288,7 +300,7 @@ impl Target {
         let map = map_of(self.map.as_ref(), &config)?;
         let (host, device) =
             client::find(&config, &map, host, what != What::Status).map_err(Failure::failed)?;
-        Ok(Found { device, host: Some((host, config.files.proofs())) })
+        Ok(Found { device, host: Some((host, config)) })
     }
 
     fn device(&self) -> Result<Box<dyn Device>, Failure> {

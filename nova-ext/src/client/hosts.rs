@@ -12,6 +12,7 @@ use crate::plan;
 use crate::proof::FenceProof;
 use crate::proof::signed::Signer;
 use crate::serve;
+use crate::stamp::Stamp;
 
 /// The host of a name, without asking Nova.
 pub fn known_here(name: &str, config: &Config) -> Result<HostName, ClientError> {
@@ -188,7 +189,7 @@ pub async fn force_up(config: &Config, host: &str, enable: bool) -> Result<State
             return Err(ClientError::Open { host, open });
         }
         // Before: a host that may be on must not be proven off.
-        proofs::end(&config.files.proofs(), &host)?;
+        proofs::end(&config.files.proofs(), &host, Stamp::now())?;
     }
     if service.forced_down {
         let change = ServiceChange { forced_down: Some(false), ..ServiceChange::default() };

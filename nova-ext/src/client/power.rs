@@ -2,13 +2,20 @@
 
 use std::time::Duration;
 
+use tracing::warn;
+
 use super::{ClientError, hosts, proof};
 use crate::config::{Config, NameError, Names};
-use crate::ids::HostName;
+use crate::handover::{self, AttributeError, Attributes, EVACUATE, PROOF, Queue, Value, Wish, on_since};
+use crate::ids::{HostName, NodeName};
 use crate::power::map::Finding;
 use crate::power::{self, Device, Map, PowerState};
 use crate::proof::FenceProof;
 use crate::serve;
+use crate::stamp::Stamp;
+
+/// For a tool of the cluster.
+const TOOL: Duration = Duration::from_secs(5);
 
 fn map(config: &Config) -> Result<Map, ClientError> {
     serve::map(config)?.ok_or_else(|| ClientError::NoMap(config.files.map.clone()))
@@ -71,18 +78,73 @@ pub async fn off(config: &Config, host: &str, within: Duration) -> Result<FenceP
     Ok(proven)
 }
 
-/// Switches the host on. Before that, no proof of it holds any more.
-pub async fn on(config: &Config, host: &str, within: Duration) -> Result<PowerState, ClientError> {
+/// Switches the host on, unless it is being evacuated. Before that, no proof of it holds any more. With `force` nobody asks
+/// about evacuations.
+pub async fn on(
+    config: &Config,
+    host: &str,
+    within: Duration,
+    force: bool,
+) -> Result<PowerState, ClientError> {
     let (host, mut device) = device(config, host, true)?;
-    proof::end(&config.files.proofs(), &host)?;
+    before_on(config, &host, force).await?;
     Ok(power::confirm_on(device.as_mut(), within).await?.state)
 }
 
-/// Off until that is read, then on.
-pub async fn cycle(config: &Config, host: &str, within: Duration) -> Result<PowerState, ClientError> {
+/// Off until that is read, then on; as [`on`] otherwise.
+pub async fn cycle(
+    config: &Config,
+    host: &str,
+    within: Duration,
+    force: bool,
+) -> Result<PowerState, ClientError> {
     let (host, mut device) = device(config, host, true)?;
-    proof::end(&config.files.proofs(), &host)?;
+    before_on(config, &host, force).await?;
     Ok(power::cycle(device.as_mut(), within).await?.state)
+}
+
+/// What comes before a host is switched on: nobody evacuates it, and no proof that it is off holds any more, here and for
+/// the engines of the other controllers.
+pub(crate) async fn before_on(config: &Config, host: &HostName, force: bool) -> Result<(), ClientError> {
+    let names = Names::new(&config.hosts)?;
+    let node = names.node_of(host);
+    let attributes = Attributes::new(TOOL);
+    if !force && is_evacuated(config, host, node.as_ref(), &attributes).await? {
+        return Err(ClientError::Evacuated(host.clone()));
+    }
+    let now = Stamp::now();
+    proof::end(&config.files.proofs(), host, now)?;
+    let Some(node) = node else { return Ok(()) };
+    if let Err(error) = attributes.set(PROOF, &node, &on_since(now)).await
+        && error.is_late()
+    {
+        warn!(%host, "the other controllers do not know yet that it is to be on: {error}");
+    }
+    Ok(())
+}
+
+async fn is_evacuated(
+    config: &Config,
+    host: &HostName,
+    node: Option<&NodeName>,
+    attributes: &Attributes,
+) -> Result<bool, ClientError> {
+    let queue = Queue::new(config.files.queue());
+    let (evacuate, proofs) = tokio::join!(attributes.values(EVACUATE), attributes.values(PROOF));
+    let said = |read: Result<Vec<Value>, AttributeError>| match read {
+        // It may be another controller's engine that is at it.
+        Err(error) if error.is_late() => {
+            Err(ClientError::Untellable { host: host.clone(), why: error.to_string() })
+        }
+        // A cluster that does not run has no other controllers.
+        read => Ok(read.unwrap_or_default()),
+    };
+    let (evacuate, proofs) = (said(evacuate)?, said(proofs)?);
+    let queued = queue.list()?.requests;
+    let Some(node) = node else {
+        return Ok(queued.iter().any(|one| one.wish == Wish::Evacuate && one.host == *host));
+    };
+    Ok(handover::is_evacuated((host, node), &evacuate, &proofs, &queued))
 }
 
 /// The hosts of the map, with what is wrong with their devices.

@@ -54,9 +54,9 @@ pub(crate) fn record(path: &Path, proof: &FenceProof) -> Result<(), ClientError>
 }
 
 /// The host is on, or about to be: no proof of it holds any more.
-pub(crate) fn end(path: &Path, host: &HostName) -> Result<(), ClientError> {
+pub(crate) fn end(path: &Path, host: &HostName, at: Stamp) -> Result<(), ClientError> {
     folder(path)?;
-    Ok(Proofs::load(path)?.powered_on(host, Stamp::now())?)
+    Ok(Proofs::load(path)?.powered_on(host, at)?)
 }
 
 fn folder(path: &Path) -> Result<(), ClientError> {

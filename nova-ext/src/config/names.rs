@@ -70,6 +70,12 @@ impl Names {
         self.by_host.get(host).map(|host| &host.node)
     }
 
+    /// The node of a host: as the configuration says, else the short name, as clusters are commonly built.
+    pub fn node_of(&self, host: &HostName) -> Option<NodeName> {
+        let short = || host.as_str().split('.').next().and_then(|name| name.parse().ok());
+        self.node(host).cloned().or_else(short)
+    }
+
     /// What the map of power devices calls a host.
     pub fn power<'a>(&'a self, host: &'a HostName) -> &'a str {
         self.by_host.get(host).and_then(|host| host.power.as_deref()).unwrap_or(host.as_str())

@@ -16,10 +16,11 @@ use super::told::{Record, Told};
 use super::{Action, device, earlier, host};
 use crate::cloud::Cloud;
 use crate::config::{Config, NameError, Names};
+use crate::disk::on_disk;
 use crate::engine::journal::Event;
 use crate::handover::{
-    AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Queue, Request, Value, Wish, on_since,
-    power_wish, value_of,
+    AttributeError, Attributes, EVACUATE, Evacuate, POWER, PROOF, Queue, Request, Value, is_evacuated,
+    on_since, power_wish,
 };
 use crate::hooks::{Hooks, Occasion, Point, must_failed};
 use crate::ids::{HostName, IncidentId, NodeName};
@@ -346,19 +347,8 @@ impl Work {
             read => read.map_err(|error| error.to_string()),
         };
         let (values, proofs) = (said(values)?, said(proofs)?);
-        let names = |value: &Value| value.node == self.node.as_str() || value.node == self.host.as_str();
-        if values.iter().any(|value| names(value) && Evacuate::parse(&value.value) != Evacuate::Over) {
-            return Ok(true);
-        }
-        let (evacuate, proof) = (value_of(&values, &self.node), value_of(&proofs, &self.node));
         let queued = queued.map_err(|why| format!("the queue of requests cannot be read: {why}"))?;
-        // One that an engine elsewhere has taken up by the attributes is still in the queue here.
-        Ok(queued.iter().any(|it| {
-            it.wish == Wish::Evacuate
-                && it.host == self.host
-                && it.asks() != Evacuate::Over
-                && !it.is_over(evacuate, proof)
-        }))
+        Ok(is_evacuated((&self.host, &self.node), &values, &proofs, &queued))
     }
 
     /// Here, and for the engine of another controller: it must not go on by a proof while the power comes.
@@ -504,18 +494,6 @@ impl Work {
         attributes.set(PROOF, node, self.proof.as_deref().unwrap_or_default()).await?;
         attributes.set(POWER, node, power_wish(self.power_on)).await?;
         attributes.set(EVACUATE, node, &self.asks.value()).await
-    }
-}
-
-/// What may hang with a disk.
-async fn on_disk<T: Send + 'static>(
-    within: Duration,
-    work: impl FnOnce() -> Result<T, String> + Send + 'static,
-) -> Result<T, String> {
-    match timeout(within, tokio::task::spawn_blocking(work)).await {
-        Ok(Ok(done)) => done,
-        Ok(Err(error)) => Err(error.to_string()),
-        Err(_) => Err("the disk does not answer in time".into()),
     }
 }
 

@@ -80,7 +80,12 @@ impl Proofs {
 
     /// Whether a host was powered on and not proven off since.
     pub fn is_on(&self, host: &HostName) -> bool {
-        self.hosts.get(host).is_some_and(|known| known.proof.is_none() && known.on.is_some())
+        self.on_since(host).is_some()
+    }
+
+    /// Since when a host is on that was not proven off since.
+    pub fn on_since(&self, host: &HostName) -> Option<Stamp> {
+        self.hosts.get(host).filter(|known| known.proof.is_none()).and_then(|known| known.on)
     }
 
     /// All proofs that hold.

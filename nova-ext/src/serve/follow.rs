@@ -10,14 +10,16 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
-use super::{Shared, controller, proofs, switches};
+use super::{DISK, Shared, controller, proofs, switches};
 use crate::cloud::{Cloud, ServiceChange};
+use crate::disk::on_disk;
 use crate::engine::comeback::{Happened, Wanted};
 use crate::engine::journal::{Entry, Event, Outcome};
 use crate::engine::run::Order;
 use crate::engine::{Answer, Request as EngineRequest};
 use crate::handover::{
-    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Request, Wish, power_wish, value_of,
+    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Queued, Request, Wish, on_since, power_wish,
+    value_of,
 };
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::proof::FenceProof;
@@ -116,8 +118,8 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Happened>,
     let queue = Queue::new(shared.config.files.queue());
     // Whoever fences it does not want it back, whatever was wanted before.
     let _ = wanted.send(Happened::Fenced(host.clone())).await;
-    forget_returns(&queue, &host, Some(proof.at()));
     let proven = proof.at();
+    forget_returns(&queue, &host, Some(proven)).await;
     let ended = if evacuates {
         let how = if file { "queue file" } else { "node attribute" };
         let mut story = story;
@@ -132,14 +134,15 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Happened>,
             // and is proven off again.
             Some(Asked::Before(outcome)) if !file || outcome == Outcome::CameBack => {
                 let request = EngineRequest { incident: IncidentId::new_random(), ..request };
-                evacuate(shared, request, story, &node, &attributes).await.map(Asked::outcome)
+                evacuate(shared, request, story, &node, &attributes).await
             }
-            asked => asked.map(Asked::outcome),
+            asked => asked,
         }
     } else {
-        only_mark(shared, cloud, &host, incident).await
+        only_mark(shared, cloud, &host, incident).await.map(Asked::Before)
     };
-    let Some(outcome) = ended else { return };
+    let Some(ended) = ended else { return };
+    let (Asked::Before(outcome) | Asked::Now { outcome, .. }) = ended;
     switches::no_go_ahead(&shared.config, &host);
     info!(%incident, %host, ?outcome, "the request has ended");
     if outcome == Outcome::CameBack && failed_again(shared, &host, &node, proven, &attributes).await {
@@ -148,13 +151,18 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Happened>,
         let _ = attributes.set(EVACUATE, &node, &Evacuate::Wanted.value()).await;
         return;
     }
+    if outcome == Outcome::CameBack && matches!(ended, Asked::Now { once_more: true, .. }) {
+        info!(%incident, %host, "it came back, and the cluster asks for its evacuation again: a proof is looked for");
+        ask_again(shared, &host, &node, &attributes).await;
+        return;
+    }
     let power_on = power_on || wants_power(&attributes, &node).await;
     let kept = if shared.config.comeback.automatic || power_on {
         // On disk before the other is forgotten: an engine that ends now knows of it when it begins again.
         let back = return_of(incident, host.clone(), node.clone(), power_on);
-        let kept = queue.put(&back);
-        if let Err(error) = &kept {
-            warn!(%incident, "{error}");
+        let kept = put(&queue, &back).await;
+        if let Err(why) = &kept {
+            warn!(%incident, "{why}");
             let _ = wanted.send(Happened::Wanted(wish(back))).await;
         }
         kept.is_ok()
@@ -163,12 +171,17 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Happened>,
     };
     let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
     // A wish to return has taken its place.
-    if file
-        && !kept
-        && let Err(error) = queue.remove(incident)
-    {
-        warn!(%incident, "{error}");
+    if file && !kept {
+        remove(&queue, incident).await;
     }
+}
+
+/// The cluster goes on asking for an evacuation, and no longer by the proof of before the host came back.
+async fn ask_again(shared: &Shared, host: &HostName, node: &NodeName, attributes: &Attributes) {
+    if let Ok(Some(since)) = proofs::on_since(shared.config.files.proofs(), host.clone()).await {
+        let _ = attributes.set(PROOF, node, &on_since(since)).await;
+    }
+    let _ = attributes.set(EVACUATE, node, &Evacuate::Wanted.value()).await;
 }
 
 /// The wish that a host returns after its incident.
@@ -197,27 +210,47 @@ pub(super) fn wish(request: Request) -> Wanted {
 }
 
 /// Wishes that this host returns are over: all, or those of before a time.
-pub(super) fn forget_returns(queue: &Queue, host: &HostName, before: Option<Stamp>) {
-    for one in returns_of(queue, host).into_iter().filter(|one| before.is_none_or(|before| one.at < before)) {
-        if let Err(error) = queue.remove(one.id) {
-            warn!(%host, "{error}");
+pub(super) async fn forget_returns(queue: &Queue, host: &HostName, before: Option<Stamp>) {
+    for one in returns_of(queue, host).await {
+        if before.is_none_or(|before| one.at < before) {
+            remove(queue, one.id).await;
         }
     }
 }
 
 /// The host was switched on: whoever asks for its return once more, after this engine, does not switch it on again.
-pub(super) fn is_powered(queue: &Queue, host: &HostName) {
-    for one in returns_of(queue, host).into_iter().filter(|one| one.power_on) {
-        if let Err(error) = queue.put(&Request { power_on: false, ..one }) {
-            warn!(%host, "{error}");
+pub(super) async fn is_powered(queue: &Queue, host: &HostName) {
+    for one in returns_of(queue, host).await.into_iter().filter(|one| one.power_on) {
+        if let Err(why) = put(queue, &Request { power_on: false, ..one }).await {
+            warn!(%host, "{why}");
         }
     }
 }
 
-fn returns_of(queue: &Queue, host: &HostName) -> Vec<Request> {
-    let queued = queue.list().inspect_err(|error| warn!("{error}")).unwrap_or_default();
+async fn returns_of(queue: &Queue, host: &HostName) -> Vec<Request> {
+    let queued = list(queue).await.inspect_err(|why| warn!("{why}")).unwrap_or_default();
     let of_host = |one: &Request| one.wish == Wish::Return && one.host == *host;
     queued.requests.into_iter().filter(of_host).collect()
+}
+
+/// What lies in the folder.
+pub(super) async fn list(queue: &Queue) -> Result<Queued, String> {
+    let queue = queue.clone();
+    on_disk(DISK, move || queue.list().map_err(|error| error.to_string())).await
+}
+
+async fn put(queue: &Queue, request: &Request) -> Result<(), String> {
+    let (queue, request) = (queue.clone(), request.clone());
+    on_disk(DISK, move || queue.put(&request).map_err(|error| error.to_string())).await
+}
+
+/// Forgets a request.
+pub(super) async fn remove(queue: &Queue, incident: IncidentId) {
+    let queue = queue.clone();
+    let removed = on_disk(DISK, move || queue.remove(incident).map_err(|error| error.to_string())).await;
+    if let Err(why) = removed {
+        warn!(%incident, "{why}");
+    }
 }
 
 /// Whether the host was proven off again after the proof of an incident: here, or on another controller.
@@ -250,16 +283,8 @@ async fn wants_power(attributes: &Attributes, node: &NodeName) -> bool {
 enum Asked {
     /// The incident had ended already.
     Before(Outcome),
-    /// It has ended now.
-    Now(Outcome),
-}
-
-impl Asked {
-    fn outcome(self) -> Outcome {
-        match self {
-            Self::Before(outcome) | Self::Now(outcome) => outcome,
-        }
-    }
+    /// It has ended now, and whether the cluster was asked once more meanwhile.
+    Now { outcome: Outcome, once_more: bool },
 }
 
 async fn evacuate(
@@ -277,6 +302,7 @@ async fn evacuate(
     }
     let mut end = end;
     let mut renewed: Option<Instant> = None;
+    let mut once_more = false;
     while !LEAVING.load(Ordering::SeqCst) {
         // So that nobody takes it over. The cluster forgets a node's attributes when it gives the node up.
         let said = if renewed.is_some_and(|at| at.elapsed() < RENEWED) {
@@ -284,13 +310,16 @@ async fn evacuate(
         } else {
             Some(None)
         };
+        // Somebody who leaves no proof, as fence_compute, has fenced it again: to be shown that it is under way does not
+        // tell that. (At first it is this very request.)
+        once_more |= renewed.is_some() && said.as_ref().is_some_and(|said| *said == Some(Evacuate::Wanted));
         if said.is_some_and(|said| !is_ours(said.as_ref())) && !LEAVING.load(Ordering::SeqCst) {
             let begun = Evacuate::Begun { by: controller(), since: Stamp::now().as_secs() };
             let _ = attributes.set(EVACUATE, node, &begun.value()).await;
             renewed = Some(Instant::now());
         }
         tokio::select! {
-            outcome = &mut end => return outcome.ok().map(Asked::Now),
+            outcome = &mut end => return outcome.ok().map(|outcome| Asked::Now { outcome, once_more }),
             () = sleep(LOOK) => {}
         }
     }
@@ -353,8 +382,8 @@ mod tests {
     use super::super::tests::{Bench, compute, host, request, stamp};
     use super::*;
 
-    #[test]
-    fn a_wish_to_return_lies_there_until_it_is_over() {
+    #[tokio::test]
+    async fn a_wish_to_return_lies_there_until_it_is_over() {
         let bench = Bench::new();
         let queue = Queue::new(bench.shared.config.files.queue());
         let incident = IncidentId::new_random();
@@ -364,16 +393,16 @@ mod tests {
         queue.put(&request(Wish::Return, "c2", 0)).unwrap();
         let queued = || queue.list().unwrap().requests;
         assert_eq!(queued().len(), 2);
-        is_powered(&queue, &host("c1"));
+        is_powered(&queue, &host("c1")).await;
         let back = queued().into_iter().find(|one| one.id == incident).unwrap();
         assert!(back.wish == Wish::Return && !back.power_on);
         assert_eq!(wish(back.clone()).incident, incident);
         // Fenced before it was wanted back.
-        forget_returns(&queue, &host("c1"), Some(back.at));
+        forget_returns(&queue, &host("c1"), Some(back.at)).await;
         assert_eq!(queued().len(), 2);
-        forget_returns(&queue, &host("c1"), Some(back.at.after(Duration::from_secs(1))));
+        forget_returns(&queue, &host("c1"), Some(back.at.after(Duration::from_secs(1)))).await;
         assert_eq!(queued().len(), 1);
-        forget_returns(&queue, &host("c2"), None);
+        forget_returns(&queue, &host("c2"), None).await;
         assert!(queued().is_empty());
     }
 

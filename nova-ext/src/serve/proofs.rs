@@ -5,9 +5,10 @@ use std::time::Duration;
 
 use tracing::{info, warn};
 
-use super::{Shared, alive};
+use super::{DISK, Shared, alive};
 use crate::cloud::Cloud;
 use crate::config::Names;
+use crate::disk;
 use crate::engine::Read;
 use crate::engine::Trouble;
 use crate::engine::run::Proofs;
@@ -113,12 +114,14 @@ pub(super) async fn current(path: std::path::PathBuf, host: HostName) -> Read<Op
     on_disk(move || Ok(ledger::Proofs::load(&path)?.current(&host).cloned())).await
 }
 
+/// Since when the host is on, if it was not proven off since.
+pub(super) async fn on_since(path: std::path::PathBuf, host: HostName) -> Read<Option<Stamp>> {
+    on_disk(move || Ok(ledger::Proofs::load(&path)?.on_since(&host))).await
+}
+
 async fn on_disk<T: Send + 'static>(
     work: impl FnOnce() -> Result<T, ledger::LedgerError> + Send + 'static,
 ) -> Read<T> {
-    let trouble = |why: String| Trouble { why, hopeless: false, overload: false };
-    match tokio::task::spawn_blocking(work).await {
-        Ok(done) => done.map_err(|error| trouble(error.to_string())),
-        Err(error) => Err(trouble(error.to_string())),
-    }
+    let done = disk::on_disk(DISK, move || work().map_err(|error| error.to_string())).await;
+    done.map_err(|why| Trouble { why, hopeless: false, overload: false })
 }

@@ -6,7 +6,7 @@ use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use tokio::sync::{Mutex, mpsc};
-use tokio::task::{JoinSet, spawn_blocking};
+use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep, sleep_until};
 use tracing::{info, warn};
 
@@ -175,8 +175,7 @@ async fn carry_out(cloud: &Cloud, shared: &Shared, order: Do) -> Option<Happened
                     warn!(%host, "{}", trouble.why);
                 }
             }
-            let (queue, of) = (Queue::new(shared.config.files.queue()), host.clone());
-            let _ = spawn_blocking(move || follow::forget_returns(&queue, &of, None)).await;
+            follow::forget_returns(&Queue::new(shared.config.files.queue()), &host, None).await;
             // It may have failed again at this moment: what is said of that stays.
             if let Some(why) = to_be_evacuated(shared, &host, alive).await {
                 info!(%host, "the cluster is not told that it has returned: {why}");
@@ -221,10 +220,9 @@ async fn to_be_evacuated(shared: &Shared, host: &HostName, on: Option<Stamp>) ->
         return Some("it is being evacuated".into());
     }
     let queue = Queue::new(shared.config.files.queue());
-    let queued = match spawn_blocking(move || queue.list()).await {
-        Ok(Ok(queued)) => queued.requests,
-        Ok(Err(error)) => return Some(format!("it cannot be told whether it is to be evacuated: {error}")),
-        Err(error) => return Some(format!("it cannot be told whether it is to be evacuated: {error}")),
+    let queued = match follow::list(&queue).await {
+        Ok(queued) => queued.requests,
+        Err(why) => return Some(format!("it cannot be told whether it is to be evacuated: {why}")),
     };
     let counts = |at: Stamp| on.is_none_or(|on| at > on);
     let mut of_host = queued.iter().filter(|one| one.wish == Wish::Evacuate && one.host == *host);
@@ -316,8 +314,7 @@ async fn power_on(shared: &Shared, host: &HostName) -> Result<(), Trouble> {
     let _ = shared.orders.send(Order::PoweredOn { host: host.clone(), since: now }).await;
     power::confirm_on(device.as_mut(), POWERED).await.map_err(|error| trouble(error.to_string()))?;
     // Once, and not for every engine that hears of the wish.
-    let (queue, of) = (Queue::new(shared.config.files.queue()), host.clone());
-    let _ = spawn_blocking(move || follow::is_powered(&queue, &of)).await;
+    follow::is_powered(&Queue::new(shared.config.files.queue()), host).await;
     if let Some(node) = node(shared, host) {
         let _ = Attributes::new(TOOL).set(POWER, &node, power_wish(false)).await;
     }
@@ -368,8 +365,7 @@ pub(crate) async fn run_canary(program: PathBuf, host: &HostName, within: Durati
 
 /// The host's node in the cluster.
 pub(super) fn node(shared: &Shared, host: &HostName) -> Option<crate::ids::NodeName> {
-    let short = || host.as_str().split('.').next().and_then(|name| name.parse().ok());
-    shared.names.node(host).cloned().or_else(short)
+    shared.names.node_of(host)
 }
 
 #[cfg(test)]

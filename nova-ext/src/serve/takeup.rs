@@ -12,12 +12,15 @@ use super::complaints::Complaints;
 use super::elsewhere::{self, Whose};
 use super::failures::Failures;
 use super::follow::{self, Taken};
+use super::looks::Looks;
 use super::watchers::Watcher;
 use super::{Shared, alive, controller, evidence, proofs, switched_on};
 use crate::cloud::Cloud;
 use crate::config::{NameError, known_hosts, remember_hosts};
 use crate::engine::comeback::Happened;
-use crate::handover::{Attributes, EVACUATE, Evacuate, Marked, PROOF, Queue, Request, Value, Wish, is_on};
+use crate::handover::{
+    Attributes, EVACUATE, Evacuate, Marked, PROOF, Queue, Request, Value, Wish, is_on, value_of,
+};
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::proof::FenceProof;
 use crate::proof::signed::Signer;
@@ -40,8 +43,18 @@ struct Folder {
     complaints: Complaints,
     /// Wishes to return that were handed on. They stay until the host has returned.
     handed_on: BTreeMap<IncidentId, Request>,
-    /// When the cluster was asked about a request.
-    asked: BTreeMap<IncidentId, Instant>,
+    /// When a request was last found to wait.
+    waited: BTreeMap<IncidentId, Instant>,
+}
+
+/// What came of a look at a request.
+enum Looked {
+    /// It is taken up, or forgotten.
+    Done,
+    /// It waits for another controller.
+    Waits(String),
+    /// Nothing proves that its host is off.
+    NotProven(String),
 }
 
 impl Folder {
@@ -55,11 +68,31 @@ impl Folder {
         self.handed_on.get(&request.id) != Some(request)
     }
 
+    /// Whether it is time to look at a request that waits.
+    fn is_due(&self, id: IncidentId) -> bool {
+        self.waited.get(&id).is_none_or(|at| at.elapsed() >= ASK)
+    }
+
+    /// What came of a look.
+    fn looked(&mut self, request: &Request, looked: Result<Looked, String>) {
+        let (Request { id, host, .. }, what) = (request, looked.unwrap_or_else(Looked::NotProven));
+        let (Looked::Waits(why) | Looked::NotProven(why)) = &what else { return };
+        self.waited.insert(*id, Instant::now());
+        if !self.complaints.is_news(&id.to_string(), why) {
+            return;
+        }
+        if matches!(what, Looked::NotProven(_)) {
+            warn!(incident = %id, %host, "not evacuated: {why}");
+        } else {
+            info!(incident = %id, %host, "it waits: {why}");
+        }
+    }
+
     /// Forgets what does not lie there any more.
     fn keep(&mut self, requests: &[Request], bad: &BTreeSet<String>) {
         let ids: BTreeSet<IncidentId> = requests.iter().map(|request| request.id).collect();
         self.handed_on.retain(|id, _| ids.contains(id));
-        self.asked.retain(|id, _| ids.contains(id));
+        self.waited.retain(|id, _| ids.contains(id));
         let names: BTreeSet<String> = ids.iter().map(ToString::to_string).collect();
         self.complaints.keep(|of| of == FOLDER || names.contains(of) || bad.contains(of));
     }
@@ -78,13 +111,13 @@ pub(super) async fn files(
 ) {
     let queue = Queue::new(shared.config.files.queue());
     let mut folder = Folder::default();
+    let mut looks = Looks::new();
     loop {
-        let list = {
-            let queue = queue.clone();
-            tokio::task::spawn_blocking(move || queue.list()).await
-        };
-        match list {
-            Ok(Ok(queued)) => {
+        for (request, looked) in looks.ended() {
+            folder.looked(&request, looked);
+        }
+        match follow::list(&queue).await {
+            Ok(queued) => {
                 folder.complaints.forget(FOLDER);
                 let mut bad = BTreeSet::new();
                 for (path, why) in queued.bad {
@@ -114,21 +147,24 @@ pub(super) async fn files(
                                 }
                             }
                         }
+                        Wish::Evacuate if follow::is_busy(&request.host) || !folder.is_due(request.id) => {}
                         Wish::Evacuate => {
-                            one_file(&shared, &cloud, &wanted, &queue, request, &mut folder).await;
+                            let (shared, cloud) = (Arc::clone(&shared), cloud.clone());
+                            let (wanted, queue, of) = (wanted.clone(), queue.clone(), request.clone());
+                            looks.begin(&request, async move {
+                                one_file(&shared, &cloud, &wanted, &queue, of).await
+                            });
                         }
                     }
-                    watcher.well();
                 }
                 watcher.well();
             }
-            Ok(Err(error)) => {
-                watcher.trouble(&error.to_string());
-                if folder.complaints.is_news(FOLDER, &error.to_string()) {
-                    warn!("{error}");
+            Err(why) => {
+                watcher.trouble(&why);
+                if folder.complaints.is_news(FOLDER, &why) {
+                    warn!("{why}");
                 }
             }
-            Err(failure) => watcher.trouble(&failure.to_string()),
         }
         sleep(FILES).await;
     }
@@ -145,33 +181,21 @@ async fn one_file(
     wanted: &mpsc::Sender<Happened>,
     queue: &Queue,
     request: Request,
-    folder: &mut Folder,
-) {
-    // Looked at before the proof: asking takes its time.
-    if follow::is_busy(&request.host) || folder.asked.get(&request.id).is_some_and(|at| at.elapsed() < ASK) {
-        return;
-    }
-    let forget = |why: &str| {
+) -> Looked {
+    let forget = async |why: &str| {
         info!(incident = %request.id, host = %request.host, "{why}");
-        if let Err(error) = queue.remove(request.id) {
-            warn!(incident = %request.id, "{error}");
-        }
+        follow::remove(queue, request.id).await;
+        Looked::Done
     };
     match elsewhere::whose(&request, &controller(), shared.stale).await {
         Whose::Ours => {}
-        Whose::Over => return forget("the engine of another controller has done it"),
-        Whose::Theirs(why) => {
-            folder.asked.insert(request.id, Instant::now());
-            if folder.complaints.is_news(&request.id.to_string(), &why) {
-                info!(incident = %request.id, host = %request.host, "it waits: {why}");
-            }
-            return;
-        }
+        Whose::Over => return forget("the engine of another controller has done it").await,
+        Whose::Theirs(why) => return Looked::Waits(why),
     }
     let told = request.marked == Marked::Done;
     match proof(shared, cloud, of(&request), request.proof.as_deref(), told).await {
         // Another controller's engine has done it, or somebody has switched the host on.
-        Ok(None) => forget("the host is not off any more"),
+        Ok(None) => forget("the host is not off any more").await,
         Ok(Some(proof)) => {
             let taken = Taken {
                 incident: request.id,
@@ -186,13 +210,9 @@ async fn one_file(
                 file: true,
             };
             follow::take(shared, cloud, wanted, taken);
+            Looked::Done
         }
-        Err(why) => {
-            folder.asked.insert(request.id, Instant::now());
-            if folder.complaints.is_news(&request.id.to_string(), &why) {
-                warn!(incident = %request.id, host = %request.host, "not evacuated: {why}");
-            }
-        }
+        Err(why) => Looked::NotProven(why),
     }
 }
 
@@ -207,7 +227,15 @@ pub(super) async fn attributes(
     let mut complaints = Complaints::default();
     let mut failures = Failures::default();
     let mut switched_on = switched_on::SwitchedOn::default();
+    let mut looks = Looks::<String, _>::new();
     loop {
+        for (node, looked) in looks.ended() {
+            if let Err(why) = looked.unwrap_or_else(Err)
+                && complaints.is_news(&node, &why)
+            {
+                warn!(%node, "not evacuated: {why}");
+            }
+        }
         let values = match attributes.values(EVACUATE).await {
             Ok(values) => values,
             Err(error) => {
@@ -246,11 +274,9 @@ pub(super) async fn attributes(
         for value in open {
             let line = proofs.iter().find(|proof| proof.node == value.node).map(|proof| proof.value.clone());
             let line = line.filter(|line| is_on(line).is_none());
-            if let Err(why) = one_attribute(&shared, &cloud, &wanted, &value, line).await
-                && complaints.is_news(&value.node, &why)
-            {
-                warn!(node = %value.node, "not evacuated: {why}");
-            }
+            let (shared, cloud, wanted) = (Arc::clone(&shared), cloud.clone(), wanted.clone());
+            let node = value.node.clone();
+            looks.begin(&node, async move { one_attribute(&shared, &cloud, &wanted, &value, line).await });
         }
         watcher.well();
         sleep(ATTRIBUTES).await;
@@ -274,7 +300,7 @@ async fn one_attribute(
     line: Option<String>,
 ) -> Result<(), String> {
     let node: NodeName = value.node.parse().map_err(|error: crate::ids::BadName| error.to_string())?;
-    let host = host_of(shared, cloud, &value.node, line.as_deref()).await?;
+    let (host, said) = (host_of(shared, cloud, &value.node, line.as_deref()).await?, line.clone());
     if follow::is_busy(&host) {
         return Ok(());
     }
@@ -285,7 +311,7 @@ async fn one_attribute(
         line = service.disabled_reason;
     }
     let Some(proof) = proof(shared, cloud, (&host, &node), line.as_deref(), false).await? else {
-        let _ = Attributes::new(TOOL).set(EVACUATE, &node, &Evacuate::Over.value()).await;
+        forget(value, said.as_deref()).await;
         return Ok(());
     };
     let taken = Taken {
@@ -302,6 +328,18 @@ async fn one_attribute(
     };
     follow::take(shared, cloud, wanted, taken);
     Ok(())
+}
+
+/// What a node asked for is over, unless it asks for something else by now: looking has taken its time, and the host may
+/// have failed again meanwhile.
+async fn forget(value: &Value, proof: Option<&str>) {
+    let (attributes, Ok(node)) = (Attributes::new(TOOL), value.node.parse::<NodeName>()) else { return };
+    let (evacuate, proofs) = tokio::join!(attributes.values(EVACUATE), attributes.values(PROOF));
+    let (Ok(evacuate), Ok(proofs)) = (evacuate, proofs) else { return };
+    let line = value_of(&proofs, &node).filter(|line| is_on(line).is_none());
+    if value_of(&evacuate, &node) == Some(&value.value) && line == proof {
+        let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
+    }
 }
 
 /// The host of a node, by the configuration or by Nova's list.

@@ -251,11 +251,6 @@ impl Bench {
         queued.requests
     }
 
-    /// Sets one, as somebody else does.
-    pub(crate) fn set_attribute(&self, name: &str, value: &str) {
-        fs::write(self.path(&format!("attributes/{name}@c1")), value).unwrap();
-    }
-
     /// A node attribute of c1.
     pub(crate) fn attribute(&self, name: &str) -> Option<String> {
         fs::read_to_string(self.path(&format!("attributes/{name}@c1"))).ok()

@@ -26,7 +26,13 @@ async fn power_by_hand_is_as_good_a_proof_as_a_fencing() {
     assert_eq!(bench.nova_ha(&["power", "off", "--host", "c1"]).await.code, 0);
     let asked = bench.nova_ha(&["evacuate", "c1"]).await;
     assert!(asked.code == 0 && bench.requests().len() == 1, "{asked:?}");
-    assert_eq!(bench.nova_ha(&["power", "cycle", "--host", "c1"]).await.code, 0);
+    // It is off for that.
+    for action in ["on", "cycle"] {
+        let ended = bench.nova_ha(&["power", action, "--host", "c1"]).await;
+        assert!(ended.code == 1 && ended.err.contains("c1 is being evacuated"), "{action}: {ended:?}");
+        assert!(off().await && bench.path("fence_device.off").exists(), "{action}");
+    }
+    assert_eq!(bench.nova_ha(&["power", "cycle", "--host", "c1", "--force"]).await.code, 0);
     assert!(!off().await);
     let ended = bench.nova_ha(&["power", "off", "--host", "c2"]).await;
     assert!(ended.code == 1 && ended.err.contains("c2"), "{ended:?}");
@@ -41,6 +47,28 @@ async fn power_by_hand_is_as_good_a_proof_as_a_fencing() {
 }
 
 #[tokio::test]
+async fn a_host_that_another_controller_evacuates_stays_off_and_all_hear_that_it_is_on() {
+    let bench = Bench::new();
+    // It comes on only if the other controllers know.
+    let told = bench.path("attributes/fence-proof@c1");
+    bench.device(
+        "[ -e $0.off ]",
+        "touch $0.off",
+        &format!("grep -q '^on ' {} && rm -f $0.off", told.display()),
+    );
+    assert_eq!(bench.nova_ha(&["power", "off", "--host", "c1"]).await.code, 0);
+    for asked in ["yes", "ctl2@1700000000"] {
+        bench.set("evacuate", asked);
+        let ended = bench.nova_ha(&["power", "on", "--host", "c1"]).await;
+        assert!(ended.code == 1 && ended.err.contains("c1 is being evacuated"), "{asked}: {ended:?}");
+        assert!(bench.path("fence_device.off").exists() && !told.exists(), "{asked}");
+    }
+    bench.set("evacuate", "no");
+    let ended = bench.nova_ha(&["power", "on", "--host", "c1"]).await;
+    assert!(ended.code == 0 && !bench.path("fence_device.off").exists(), "{ended:?}");
+}
+
+#[tokio::test]
 async fn a_proof_that_cannot_be_ended_keeps_the_host_off() {
     let bench = Bench::new();
     bench.device("[ -e $0.off ]", "touch $0.off", "rm -f $0.off");
@@ -49,7 +77,7 @@ async fn a_proof_that_cannot_be_ended_keeps_the_host_off() {
     fs::create_dir(bench.path("state/proofs")).unwrap();
     for action in ["on", "cycle"] {
         let ended = bench.nova_ha(&["power", action, "--host", "c1"]).await;
-        assert!(ended.code == 1 && ended.err.contains("not switched on"), "{action}: {ended:?}");
+        assert!(ended.code == 1 && ended.err.contains("nothing was switched"), "{action}: {ended:?}");
     }
     assert!(bench.path("fence_device.off").exists());
     let ended = bench.nova_ha(&["power", "off", "--host", "c1", "--json"]).await;
