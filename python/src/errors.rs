@@ -96,7 +96,9 @@ impl From<ClientError> for Failure {
             ClientError::Read(trouble) => {
                 Self { retryable: !trouble.hopeless, ..Self::new(Kind::CloudError, text) }
             }
-            ClientError::Open { .. } | ClientError::Evacuated(_) | ClientError::Untellable { .. } => Self::retryable(Kind::OutOfOrder, text),
+            ClientError::Open { .. } | ClientError::Evacuated(_) | ClientError::Untellable { .. } => {
+                Self::retryable(Kind::OutOfOrder, text)
+            }
             ClientError::Queue(_)
             | ClientError::Journal(_)
             | ClientError::Ledger(_)
