@@ -254,6 +254,24 @@ async fn wrong_parameters_are_one_clear_line() {
 }
 
 #[tokio::test]
+async fn ways_to_a_proof_that_have_no_time_are_told_before_they_are_needed() {
+    let bench = Bench::new();
+    bench.configure(&format!("[fence]\nkdump_wait_seconds = 60\n{WATCHDOG}"));
+    let says = async |more: &str, what: &str| {
+        let ended = bench.fence("validate-all", more).await;
+        assert_eq!(ended.code, 0, "{ended:?}");
+        ended.err.contains(what)
+    };
+    assert!(says("power_timeout=19\n", "do not fit into power_timeout (19 s)").await);
+    assert!(!says("power_timeout=120\n", "power_timeout").await);
+    bench.device("[ -e $0.off ]", "touch $0.off", "rm -f $0.off");
+    assert!(!says("power_timeout=19\n", "power_timeout").await, "hosts with devices need no watchdog");
+    bench.add_to_map("kdump = [\"192.0.2.1\"]\n");
+    assert!(says("power_timeout=19\n", "crash kernel is not waited for").await);
+    assert!(!says("power_timeout=120\n", "power_timeout").await);
+}
+
+#[tokio::test]
 async fn the_resource_agent_starts_watches_and_stops_the_engine() {
     let bench = Bench::new();
     assert_eq!(bench.resource("meta-data").await.code, 0);

@@ -34,6 +34,11 @@ pub(super) struct Found {
     pub(super) device: Box<dyn Device>,
 }
 
+/// Whether this agent switches the power of the hosts in its map.
+pub(super) fn switches(told: &Told) -> bool {
+    told.record == Record::No || told.power == Power::Yes
+}
+
 /// The device of a host; none if its power is left to others.
 pub(super) fn device(
     told: &Told,
@@ -41,10 +46,7 @@ pub(super) fn device(
     names: &Names,
     host: &HostName,
 ) -> Result<Option<Found>, NoDevice> {
-    if told.record != Record::No && told.power != Power::Yes {
-        return Ok(None);
-    }
-    let Some(map) = map else { return Ok(None) };
+    let Some(map) = map.filter(|_| switches(told)) else { return Ok(None) };
     let Some(name) = map.name(names, host).or_else(|| as_asked(told, map, names, host)) else {
         return if told.power == Power::Yes {
             Err(map.named(names, host).err().map_or(NoDevice::None, NoDevice::Map))

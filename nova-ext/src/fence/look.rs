@@ -6,6 +6,7 @@ use std::time::Duration;
 use tokio::time::timeout;
 
 use super::cloud::settings;
+use super::decide::Ways;
 use super::run::Scene;
 use super::say::Say;
 use super::{device, host};
@@ -16,7 +17,7 @@ use crate::handover::{
 };
 use crate::ids::HostName;
 use crate::power::map::{Pace, Severity};
-use crate::power::{self, PowerState};
+use crate::power::{self, Map, PowerState};
 use crate::secret::read_private;
 use crate::stamp::Stamp;
 
@@ -105,7 +106,7 @@ pub(super) async fn list(scene: &Scene, say: &mut Say) -> BTreeMap<String, (Stri
 
 /// Whether fencing will work. What only Nova lacks is a warning: hosts are fenced without it.
 pub(super) async fn monitor(scene: &Scene, say: &mut Say) -> Result<(), String> {
-    validate(scene).await?;
+    validate(scene, say).await?;
     let queue = Queue::new(scene.config.files.queue());
     queue.check_writable().map_err(|error| error.to_string())?;
     announce_again(&queue, say).await;
@@ -131,7 +132,10 @@ pub(super) async fn monitor(scene: &Scene, say: &mut Say) -> Result<(), String> 
 }
 
 /// Parameters, files and names; no network.
-pub(super) async fn validate(scene: &Scene) -> Result<(), String> {
+pub(super) async fn validate(scene: &Scene, say: &mut Say) -> Result<(), String> {
+    for why in misfits(scene) {
+        say.warning(why);
+    }
     settings(&scene.told, &scene.config).await.map(|_| ()).map_err(|error| error.to_string())?;
     if let Some(map) = &scene.map
         && let Some(bad) = map.validate(None).iter().find(|finding| finding.severity == Severity::Error)
@@ -144,6 +148,20 @@ pub(super) async fn validate(scene: &Scene) -> Result<(), String> {
         read_private(path).map_err(|error| error.to_string())?;
     }
     Ok(())
+}
+
+/// Ways to a proof that `power_timeout` leaves no time for.
+fn misfits(scene: &Scene) -> Vec<String> {
+    let (within, fence) = (scene.told.power_timeout, &scene.config.fence);
+    let hears = |map: &Map| map.hosts().any(|(name, _)| map.kdump_senders(name, name).has(name));
+    let map = scene.map.as_ref().filter(|_| device::switches(&scene.told));
+    let message = match map {
+        Some(map) if hears(map) => Ways::own(within, Duration::from_secs(fence.kdump_wait_seconds)).1,
+        _ => None,
+    };
+    // Hosts with a device need none.
+    let watchdog = fence.watchdog.filter(|_| map.is_none()).and_then(|watchdog| watchdog.due().ok());
+    message.into_iter().chain(Ways::others(within, watchdog).misfit()).collect()
 }
 
 /// How many devices answer, and what is wrong with the others.

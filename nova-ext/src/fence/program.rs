@@ -171,7 +171,7 @@ async fn work(scene: Scene, say: &mut Say) -> u8 {
             Ok(()) => DONE,
             Err(why) => failed(why, say),
         },
-        Action::ValidateAll => match look::validate(&scene).await {
+        Action::ValidateAll => match look::validate(&scene, say).await {
             Ok(()) => DONE,
             Err(why) => failed(why, say),
         },

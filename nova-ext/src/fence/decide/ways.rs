@@ -63,6 +63,18 @@ impl Ways {
         self.watchdog.is_some_and(|due| due + ASKING <= self.within)
     }
 
+    /// What is to be raised so that there is time for the watchdog.
+    pub(in crate::fence) fn misfit(&self) -> Option<String> {
+        let due = self.watchdog.filter(|_| !self.awaits_watchdog())?;
+        Some(format!(
+            "its watchdog has reset it after {} s, which do not fit into power_timeout ({} s): raise that to {}, and \
+             pcmk_off_timeout with it",
+            due.as_secs(),
+            self.within.as_secs(),
+            (due + ASKING).as_secs()
+        ))
+    }
+
     /// The first way, or the one after that which has failed; `at` is the time since it all began. The error says why
     /// there is none.
     pub(super) fn next(&mut self, failed: Option<String>, at: Duration) -> Result<(Way, Duration), String> {
@@ -75,15 +87,9 @@ impl Ways {
             (None, None, Some(due)) if self.awaits_watchdog() => (Way::Earlier, due.min(left)),
             (None, None, _) => (Way::Earlier, left),
             (Some(Way::Earlier), _, Some(_)) if self.awaits_watchdog() => (Way::Watchdog, left),
-            (Some(Way::Earlier), _, Some(due)) => {
-                let needed = (due + ASKING).as_secs();
-                return Err(format!(
-                    "{}; its watchdog has reset it after {} s, which do not fit into power_timeout ({} s): raise that to \
-                     {needed}, and pcmk_off_timeout with it",
-                    failed.unwrap_or_default(),
-                    due.as_secs(),
-                    self.within.as_secs()
-                ));
+            (Some(Way::Earlier), _, Some(_)) => {
+                let why = self.misfit().unwrap_or_default();
+                return Err(format!("{}; {why}", failed.unwrap_or_default()));
             }
             (Some(_), ..) => return Err(failed.unwrap_or_default()),
         };
