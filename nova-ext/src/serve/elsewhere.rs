@@ -7,7 +7,7 @@ use crate::handover::{AttributeError, Attributes, EVACUATE, Evacuate, PROOF, Req
 use crate::stamp::Stamp;
 
 /// Whoever repeats a request tells the cluster after the file was written: until then it shows how the last one ended.
-const TELLING: Duration = Duration::from_secs(15);
+pub(super) const TELLING: Duration = Duration::from_secs(15);
 /// For a tool of the cluster.
 const TOOL: Duration = Duration::from_secs(5);
 

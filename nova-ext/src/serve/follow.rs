@@ -10,6 +10,7 @@ use tokio::task::JoinSet;
 use tokio::time::{Instant, sleep};
 use tracing::{info, warn};
 
+use super::elsewhere::TELLING;
 use super::{DISK, Shared, controller, proofs, switches};
 use crate::cloud::{Cloud, ServiceChange};
 use crate::disk::on_disk;
@@ -18,8 +19,8 @@ use crate::engine::journal::{Entry, Event, Outcome};
 use crate::engine::run::Order;
 use crate::engine::{Answer, Request as EngineRequest};
 use crate::handover::{
-    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Queued, Request, Wish, on_since, power_wish,
-    value_of,
+    Attributes, EVACUATE, Evacuate, Marked, POWER, PROOF, Queue, Queued, Request, Value, Wish, on_since,
+    power_wish, value_of,
 };
 use crate::ids::{HostName, IncidentId, NodeName};
 use crate::proof::FenceProof;
@@ -151,10 +152,10 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Happened>,
         let _ = attributes.set(EVACUATE, &node, &Evacuate::Wanted.value()).await;
         return;
     }
-    if outcome == Outcome::CameBack && matches!(ended, Asked::Now { once_more: true, .. }) {
+    let once_more = outcome == Outcome::CameBack && matches!(ended, Asked::Now { once_more: true, .. });
+    if once_more {
         info!(%incident, %host, "it came back, and the cluster asks for its evacuation again: a proof is looked for");
-        ask_again(shared, &host, &node, &attributes).await;
-        return;
+        no_longer_by(shared, &host, &node, &attributes).await;
     }
     let power_on = power_on || wants_power(&attributes, &node).await;
     let kept = if shared.config.comeback.automatic || power_on {
@@ -169,19 +170,19 @@ async fn follow(shared: &Shared, cloud: &Cloud, wanted: &mpsc::Sender<Happened>,
     } else {
         false
     };
-    let _ = attributes.set(EVACUATE, &node, &Evacuate::Over.value()).await;
+    let left = if once_more { Evacuate::Wanted } else { Evacuate::Over };
+    let _ = attributes.set(EVACUATE, &node, &left.value()).await;
     // A wish to return has taken its place.
     if file && !kept {
         remove(&queue, incident).await;
     }
 }
 
-/// The cluster goes on asking for an evacuation, and no longer by the proof of before the host came back.
-async fn ask_again(shared: &Shared, host: &HostName, node: &NodeName, attributes: &Attributes) {
+/// The cluster does not show the proof of before the host came back any more.
+async fn no_longer_by(shared: &Shared, host: &HostName, node: &NodeName, attributes: &Attributes) {
     if let Ok(Some(since)) = proofs::on_since(shared.config.files.proofs(), host.clone()).await {
         let _ = attributes.set(PROOF, node, &on_since(since)).await;
     }
-    let _ = attributes.set(EVACUATE, node, &Evacuate::Wanted.value()).await;
 }
 
 /// The wish that a host returns after its incident.
@@ -301,33 +302,57 @@ async fn evacuate(
         return Some(Asked::Before(outcome));
     }
     let mut end = end;
-    let mut renewed: Option<Instant> = None;
-    let mut once_more = false;
+    let (began, mut claim) = (Instant::now(), Claim::default());
     while !LEAVING.load(Ordering::SeqCst) {
-        // So that nobody takes it over. The cluster forgets a node's attributes when it gives the node up.
-        let said = if renewed.is_some_and(|at| at.elapsed() < RENEWED) {
-            attributes.values(EVACUATE).await.ok().map(|values| value_of(&values, node).map(Evacuate::parse))
+        let said = if claim.renewed.is_some() {
+            attributes.values(EVACUATE).await.ok().map(|values| said_of(&values, node))
         } else {
-            Some(None)
+            None
         };
-        // Somebody who leaves no proof, as fence_compute, has fenced it again: to be shown that it is under way does not
-        // tell that. (At first it is this very request.)
-        once_more |= renewed.is_some() && said.as_ref().is_some_and(|said| *said == Some(Evacuate::Wanted));
-        if said.is_some_and(|said| !is_ours(said.as_ref())) && !LEAVING.load(Ordering::SeqCst) {
-            let begun = Evacuate::Begun { by: controller(), since: Stamp::now().as_secs() };
-            let _ = attributes.set(EVACUATE, node, &begun.value()).await;
-            renewed = Some(Instant::now());
+        if claim.is_due(said, began.elapsed()) && !LEAVING.load(Ordering::SeqCst) {
+            let ours = Evacuate::Begun { by: controller(), since: Stamp::now().as_secs() };
+            let _ = attributes.set(EVACUATE, node, &ours.value()).await;
         }
         tokio::select! {
-            outcome = &mut end => return outcome.ok().map(|outcome| Asked::Now { outcome, once_more }),
+            outcome = &mut end => {
+                return outcome.ok().map(|outcome| Asked::Now { outcome, once_more: claim.once_more });
+            }
             () = sleep(LOOK) => {}
         }
     }
     None
 }
 
-fn is_ours(said: Option<&Evacuate>) -> bool {
-    matches!(said, Some(Evacuate::Begun { by, .. }) if *by == controller())
+/// What the cluster shows of an evacuation that is under way here.
+#[derive(Debug, Default)]
+struct Claim {
+    /// When it was last told, after the beginning.
+    renewed: Option<Duration>,
+    /// Whether somebody has asked for it again since.
+    once_more: bool,
+}
+
+impl Claim {
+    /// Whether the cluster is to be told now, so that nobody takes it over; it forgets a node's attributes when it gives
+    /// the node up. `said`: what it shows, if it answers; `at`: the time since the beginning.
+    fn is_due(&mut self, said: Option<Evacuate>, at: Duration) -> bool {
+        // Whoever leaves no proof, as fence_compute, has fenced it again. At first it is this very request.
+        self.once_more |= at >= TELLING && said == Some(Evacuate::Wanted);
+        let is_old = self.renewed.is_none_or(|renewed| at.saturating_sub(renewed) >= RENEWED);
+        let is_due = is_old || said.is_some_and(|said| !is_ours(&said));
+        if is_due {
+            self.renewed = Some(at);
+        }
+        is_due
+    }
+}
+
+fn said_of(values: &[Value], node: &NodeName) -> Evacuate {
+    value_of(values, node).map_or(Evacuate::Over, Evacuate::parse)
+}
+
+fn is_ours(said: &Evacuate) -> bool {
+    matches!(said, Evacuate::Begun { by, .. } if *by == controller())
 }
 
 /// Nothing is to be evacuated: Nova is told that the host is down, and that is all.
@@ -404,6 +429,22 @@ mod tests {
         assert_eq!(queued().len(), 1);
         forget_returns(&queue, &host("c2"), None).await;
         assert!(queued().is_empty());
+    }
+
+    #[test]
+    fn the_cluster_shows_what_is_under_way_and_who_asks_again_is_heard() {
+        let secs = Duration::from_secs;
+        let ours = || Some(Evacuate::Begun { by: controller(), since: 0 });
+        let mut claim = Claim::default();
+        assert!(claim.is_due(None, secs(0)));
+        // Whoever has left the file tells the cluster after that.
+        assert!(claim.is_due(Some(Evacuate::Wanted), secs(5)) && !claim.once_more);
+        assert!(!claim.is_due(ours(), secs(10)) && !claim.is_due(None, secs(15)));
+        assert!(claim.is_due(ours(), secs(35)) && !claim.is_due(ours(), secs(40)));
+        assert!(claim.is_due(Some(Evacuate::Over), secs(45)), "the cluster has forgotten it");
+        assert!(!claim.once_more);
+        assert!(claim.is_due(Some(Evacuate::Wanted), secs(50)));
+        assert!(!claim.is_due(ours(), secs(55)) && claim.once_more);
     }
 
     #[tokio::test]
