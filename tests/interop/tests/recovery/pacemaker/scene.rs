@@ -181,7 +181,7 @@ impl Scene {
     /// What a controller's engine and its fencer have said last.
     pub(crate) fn said(&self, on: &str) -> String {
         let log = self.state_file(on, "engine.log").unwrap_or_default();
-        let tail = "grep -h fence_nova /var/log/pacemaker/pacemaker.log | tail -n 8";
+        let tail = "grep -h fence_nova /var/log/pacemaker/pacemaker.log | tail -n 40";
         let fencer = self.cluster.node(on).and_then(|node| node.sh(tail)).unwrap_or_default();
         let lines: Vec<_> = log.lines().collect();
         let last = lines.get(lines.len().saturating_sub(12)..).unwrap_or_default().join("\n");
