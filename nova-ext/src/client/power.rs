@@ -116,7 +116,7 @@ pub(crate) async fn before_on(config: &Config, host: &HostName, force: bool) -> 
     proof::end(&config.files.proofs(), host, now)?;
     let Some(node) = node else { return Ok(()) };
     if let Err(error) = attributes.set(PROOF, &node, &on_since(now)).await
-        && error.is_late()
+        && !error.is_no_cluster()
     {
         warn!(%host, "the other controllers do not know yet that it is to be on: {error}");
     }

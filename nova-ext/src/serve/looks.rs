@@ -2,15 +2,19 @@
 
 use std::collections::HashMap;
 use std::future::Future;
+use std::time::Duration;
 
 use tokio::task::{Id, JoinSet};
+use tokio::time::timeout;
 
 /// So many at once.
 const MOST: usize = 64;
+/// For one; all that it asks has less time.
+const LONGEST: Duration = Duration::from_secs(300);
 
 /// Looks that are under way, each known by its key, with what they give.
 pub(super) struct Looks<K, T> {
-    tasks: JoinSet<T>,
+    tasks: JoinSet<Result<T, String>>,
     keys: HashMap<Id, K>,
 }
 
@@ -22,17 +26,19 @@ impl<K: Clone + PartialEq, T: Send + 'static> Looks<K, T> {
     /// Begins one, unless it is under way already, or too many are: then it is for the next time.
     pub(super) fn begin(&mut self, key: &K, look: impl Future<Output = T> + Send + 'static) {
         if self.keys.len() < MOST && !self.keys.values().any(|known| known == key) {
-            let id = self.tasks.spawn(look).id();
+            let late = |_| format!("it was not looked at within {} s", LONGEST.as_secs());
+            let id = self.tasks.spawn(async move { timeout(LONGEST, look).await.map_err(late) }).id();
             self.keys.insert(id, key.clone());
         }
     }
 
-    /// Those that have ended since the last time. One that has failed as no look should is an error, and can begin anew.
+    /// Those that have ended since the last time. One that hung, or has failed as no look should, is an error, and can begin
+    /// anew.
     pub(super) fn ended(&mut self) -> Vec<(K, Result<T, String>)> {
         let mut ended = Vec::new();
         while let Some(result) = self.tasks.try_join_next_with_id() {
             let (id, result) = match result {
-                Ok((id, given)) => (id, Ok(given)),
+                Ok((id, given)) => (id, given),
                 Err(failure) => (failure.id(), Err(failure.to_string())),
             };
             ended.extend(self.keys.remove(&id).map(|key| (key, result)));
@@ -44,9 +50,8 @@ impl<K: Clone + PartialEq, T: Send + 'static> Looks<K, T> {
 #[cfg(test)]
 mod tests {
     use std::future::pending;
-    use std::time::Duration;
 
-    use tokio::time::{sleep, timeout};
+    use tokio::time::sleep;
 
     use super::*;
 
@@ -85,6 +90,17 @@ mod tests {
         assert!(matches!(ended.as_slice(), [("fails", Err(_))]), "{ended:?}");
         looks.begin(&"fails", async { 1 });
         assert_eq!(next(&mut looks).await, [("fails", Ok(1))]);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn one_that_hangs_for_ever_can_begin_anew() {
+        let mut looks = Looks::new();
+        looks.begin(&"hangs", pending());
+        sleep(LONGEST + Duration::from_secs(1)).await;
+        let ended = next(&mut looks).await;
+        assert!(matches!(ended.as_slice(), [("hangs", Err(_))]), "{ended:?}");
+        looks.begin(&"hangs", async { 1 });
+        assert_eq!(next(&mut looks).await, [("hangs", Ok(1))]);
     }
 
     #[tokio::test]
